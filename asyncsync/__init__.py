@@ -1,0 +1,127 @@
+"""Copies a list of container images into the registry you can use: in parallel, verified.
+
+    report = await asyncsync.sync("images.yaml", to="registry.example/team", concurrency=8)
+    report.raise_for_failures()
+
+This module is the public door; nothing else is promised. It is lazy (PEP 562): importing it loads
+neither aiohttp nor structlog.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncsync.api import SyncRun, open_sync, plan, sync
+    from asyncsync.model.access import Access, Credential
+    from asyncsync.model.errors import (
+        AsyncsyncError,
+        AuthenticationFailed,
+        ConfigurationError,
+        CopyError,
+        DigestMismatch,
+        DiskFull,
+        EngineLost,
+        EngineUnavailable,
+        ListError,
+        NoSuchPlatform,
+        NotFound,
+        PermissionDenied,
+        PlanError,
+        RateLimited,
+        RefusedByTarget,
+        RegistryUnavailable,
+        SyncFailed,
+        TimedOut,
+        TlsError,
+        UnsupportedManifest,
+    )
+    from asyncsync.model.job import CopyJob, Destination, Plan
+    from asyncsync.model.outcome import Outcome, Report, Status
+    from asyncsync.model.platform import Platform
+    from asyncsync.model.reference import Digest, Reference
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "asyncsync.api": ("SyncRun", "open_sync", "plan", "sync"),
+    "asyncsync.model.access": ("Access", "Credential"),
+    "asyncsync.model.errors": (
+        "AsyncsyncError",
+        "AuthenticationFailed",
+        "ConfigurationError",
+        "CopyError",
+        "DigestMismatch",
+        "DiskFull",
+        "EngineLost",
+        "EngineUnavailable",
+        "ListError",
+        "NoSuchPlatform",
+        "NotFound",
+        "PermissionDenied",
+        "PlanError",
+        "RateLimited",
+        "RefusedByTarget",
+        "RegistryUnavailable",
+        "SyncFailed",
+        "TimedOut",
+        "TlsError",
+        "UnsupportedManifest",
+    ),
+    "asyncsync.model.job": ("CopyJob", "Destination", "Plan"),
+    "asyncsync.model.outcome": ("Outcome", "Report", "Status"),
+    "asyncsync.model.platform": ("Platform",),
+    "asyncsync.model.reference": ("Digest", "Reference"),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Access",
+    "AsyncsyncError",
+    "AuthenticationFailed",
+    "ConfigurationError",
+    "CopyError",
+    "CopyJob",
+    "Credential",
+    "Destination",
+    "Digest",
+    "DigestMismatch",
+    "DiskFull",
+    "EngineLost",
+    "EngineUnavailable",
+    "ListError",
+    "NoSuchPlatform",
+    "NotFound",
+    "Outcome",
+    "PermissionDenied",
+    "Plan",
+    "PlanError",
+    "Platform",
+    "RateLimited",
+    "Reference",
+    "RefusedByTarget",
+    "RegistryUnavailable",
+    "Report",
+    "Status",
+    "SyncFailed",
+    "SyncRun",
+    "TimedOut",
+    "TlsError",
+    "UnsupportedManifest",
+    "open_sync",
+    "plan",
+    "sync",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_MODULE[name]), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

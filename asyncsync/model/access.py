@@ -1,0 +1,53 @@
+"""How registries are reached over HTTP, and as whom: values that the caller sets."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote_plus
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How registries are reached.
+
+    `plain_http`: hosts (with port) that speak no TLS. `ca_file`: PEM certificates to trust beside
+    the system's. `proxies`: scheme (`http`, `https`, `no`) → URL or list of hosts, in the form
+    that `urllib.request.getproxies_environment` gives.
+    """
+
+    plain_http: frozenset[str] = frozenset()
+    ca_file: Path | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Who we are at a registry. No repr, no message and no log ever holds its secrets.
+
+    Exactly one of the three is set: `password` (with `username`), `identity_token` (an OAuth2
+    refresh token), `registry_token` (a ready Bearer token); docker's config.json has all three.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must not be shown, in the forms in which it can come back to us."""
+        plain = [s for s in (self.password, self.identity_token, self.registry_token) if s]
+        # A page that shows our request again has them as a form or as HTML has them.
+        escaped = [form for s in plain for form in (quote_plus(s), html.escape(s))]
+        pairs = [f"{self.username}:{s}".encode() for s in plain]
+        # Without padding, or a form that lost it would not be found.
+        coded = [
+            code(pair).decode().rstrip("=")
+            for pair in pairs
+            for code in (base64.b64encode, base64.urlsafe_b64encode)
+        ]
+        return tuple(dict.fromkeys((*plain, *escaped, *coded)))

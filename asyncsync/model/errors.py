@@ -1,0 +1,234 @@
+"""Everything that can go wrong, as a user can act on it.
+
+AsyncsyncError
+├── ListError, PlanError      a list or a plan is wrong; holds every mistake with its position
+├── ConfigurationError        an option, a variable or a file of settings is wrong
+├── EngineUnavailable         no engine answers at the start
+├── SyncFailed                a run ended with images that are not in place; holds the report
+└── CopyError                 one image was not copied: what, where, and what to do
+    ├── NotFound              the registry has no such repository, tag or digest
+    ├── AuthenticationFailed  it wants a login, or refuses ours
+    ├── PermissionDenied      it knows us and says no
+    ├── RateLimited           it wants us to ask less often
+    ├── RegistryUnavailable   it does not answer, or not now
+    ├── TlsError              its certificate is not trusted, or it speaks no TLS
+    ├── EngineLost            the engine went away during the run
+    ├── DigestMismatch        content or confirmation is not what was named
+    ├── UnsupportedManifest   an image of a kind that cannot be copied this way
+    ├── RefusedByTarget       the target takes no such image
+    ├── NoSuchPlatform        the image does not exist for the platform asked for
+    ├── DiskFull              the engine has no space left
+    └── TimedOut              nothing moved for too long
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from asyncsync.model.job import Step
+from asyncsync.model.spec import Mistake
+
+if TYPE_CHECKING:
+    from asyncsync.model.outcome import Report
+
+
+class AsyncsyncError(Exception):
+    """Whatever asyncsync raises on purpose."""
+
+
+class _Mistakes(AsyncsyncError):
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__(tuple(mistakes))
+        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: mistake.at))
+
+    def __str__(self) -> str:
+        return "\n".join(str(mistake) for mistake in self.mistakes)
+
+
+class ListError(_Mistakes):
+    """A list cannot be read. `mistakes` has all of them, in the order of the text."""
+
+
+class PlanError(_Mistakes):
+    """A list can be read, but not be carried out as it stands. `mistakes` has all reasons."""
+
+
+class ConfigurationError(AsyncsyncError):
+    """An option, a variable or a file of settings is wrong; the message names it."""
+
+
+class EngineUnavailable(AsyncsyncError):
+    """No engine answers. Nothing was moved."""
+
+
+class SyncFailed(AsyncsyncError):
+    """Some images are not in place. `report` says which, and why."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        missing = [outcome for outcome in self.report.outcomes if not outcome.in_place]
+        first = missing[0].error or f"{missing[0].job.source}: {missing[0].status}"
+        return f"{len(missing)} of {len(self.report.outcomes)} images are not in place: {first}"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which image, in which step, at which registry. Stores know the registry alone."""
+
+    registry: str
+    image: str | None = None
+    step: Step | None = None
+
+
+class CopyError(AsyncsyncError):
+    """One image was not copied. `str()` says what, where and what to do, and holds no secret.
+
+    `transient`: the same request may succeed later. `ends_run`: no other image can succeed either.
+    `retry_after`: seconds that the registry asked us to wait. An instance of this very class is
+    a failure that we could not classify.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        where: Where,
+        transient: bool = False,  # noqa: FBT001, FBT002  positional: pickle rebuilds from `args`
+        ends_run: bool = False,  # noqa: FBT001, FBT002
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(what, where, transient, ends_run, retry_after)
+        self.what, self.where, self.transient, self.ends_run = what, where, transient, ends_run
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        step = f"{self.where.step} at " if self.where.step else ""
+        image = f"{self.where.image}: " if self.where.image else ""
+        return f"{image}{self.what} ({step}{self.where.registry}). {self.advice()}"
+
+    def located(self, image: str, step: Step) -> Self:
+        """The same error, with image and step, which only the transport knows."""
+        where = replace(self.where, image=image, step=step)
+        return type(self)(self.what, where, self.transient, self.ends_run, self.retry_after)
+
+    def ending_run(self) -> Self:
+        """The same error, as one that no other image can escape either."""
+        ends_run = True
+        return type(self)(self.what, self.where, self.transient, ends_run, self.retry_after)
+
+    def advice(self) -> str:
+        """What the user can do about it: one sentence or two, without the image's name."""
+        return "Run it again; if it stays, look at what the engine and the registry log."
+
+
+class NotFound(CopyError):
+    """The registry has no such repository, tag or digest."""
+
+    def advice(self) -> str:
+        if self.where.step == Step.PUSH:
+            return f"Create the repository at {self.where.registry}, or correct the namespace."
+        return "Correct the name or the tag in the list, or comment the line out with #."
+
+
+class AuthenticationFailed(CopyError):
+    """The registry wants a login, or refuses ours."""
+
+    def advice(self) -> str:
+        host = self.where.registry
+        return f"Log in to {host}: docker login {host}, or correct the credentials set for it."
+
+
+class PermissionDenied(CopyError):
+    """The registry knows us and says no, or hides what we may not see."""
+
+    def advice(self) -> str:
+        if self.where.step in (Step.PUSH, Step.VERIFY):
+            return (
+                f"Give this account the right to push at {self.where.registry}; check that the "
+                "namespace (project) exists and that its quota is not used up."
+            )
+        return (
+            f"Check that the image exists and that this account may pull at {self.where.registry}."
+        )
+
+
+class RateLimited(CopyError):
+    """The registry wants us to ask less often."""
+
+    def advice(self) -> str:
+        wait = f"Wait {self.retry_after:.0f} s, or " if self.retry_after else "Wait, or "
+        return f"{wait}log in to {self.where.registry} for a larger quota, or lower --concurrency."
+
+
+class RegistryUnavailable(CopyError):
+    """The registry does not answer, or not now."""
+
+    def advice(self) -> str:
+        return f"Check that {self.where.registry} is up and reachable from here, then run it again."
+
+
+class TlsError(CopyError):
+    """The registry's certificate is not trusted, or it speaks no TLS."""
+
+    def advice(self) -> str:
+        host = self.where.registry
+        return (
+            f"Trust its CA in the engine (/etc/docker/certs.d/{host}/ca.crt) and here (--ca-file); "
+            f"for plain HTTP set insecure-registries in the engine and --plain-http {host} here."
+        )
+
+
+class EngineLost(CopyError):
+    """The engine went away during the run."""
+
+    def advice(self) -> str:
+        return "Start Docker again, then run the same command: what is in place is skipped."
+
+
+class DigestMismatch(CopyError):
+    """Content, or the target's confirmation, is not what was named."""
+
+    def advice(self) -> str:
+        return (
+            f"Run it again; if it stays, {self.where.registry} or a proxy before it alters images, "
+            "or somebody else pushes to the same tag."
+        )
+
+
+class UnsupportedManifest(CopyError):
+    """An image of a kind that cannot be copied this way."""
+
+    def advice(self) -> str:
+        return "Ask its publisher for an image in a current format (OCI or Docker schema 2)."
+
+
+class RefusedByTarget(CopyError):
+    """The target takes no such image, or no such reference."""
+
+    def advice(self) -> str:
+        return f"See what {self.where.registry} says: its rules on types, tags or sizes forbid it."
+
+
+class NoSuchPlatform(CopyError):
+    """The image does not exist for the platform asked for."""
+
+    def advice(self) -> str:
+        return "Ask for a platform that the image has (--platform), or comment the line out with #."
+
+
+class DiskFull(CopyError):
+    """The engine has no space left."""
+
+    def advice(self) -> str:
+        return "Free the engine's disk (docker system prune), and use --clean to keep it free."
+
+
+class TimedOut(CopyError):
+    """Nothing moved for too long, or the image took longer than --timeout allows."""
+
+    def advice(self) -> str:
+        return "Run it again; raise --timeout if it is set, or look at the link to the registry."

@@ -1,0 +1,95 @@
+"""What is to be done: one image to one place, and the plan of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from asyncsync.model.foreign import quoted, shown
+from asyncsync.model.platform import Platform
+from asyncsync.model.reference import (
+    DOCKER_HUB,
+    NotAReference,
+    Reference,
+    Registry,
+    names_registry,
+)
+from asyncsync.model.spec import ListWarning, Position
+
+
+class Step(StrEnum):
+    """What is being done for a job."""
+
+    RESOLVE = "resolve"
+    PULL = "pull"
+    TAG = "tag"
+    PUSH = "push"
+    VERIFY = "verify"
+    CLEAN = "clean"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where images go: a registry and a namespace in it (`""`: directly under the registry)."""
+
+    place: Registry
+    namespace: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `registry[:port][/namespace…]`. Raises ValueError that says what to write."""
+        if "@" in text:  # not shown: what stands before it may be a password
+            raise ValueError("a destination has no '@': it takes neither a login nor a digest")
+        scheme, address, bare = text.rpartition("://")
+        if address:
+            instead = f"Write {shown(bare.strip('/'))}" if bare.strip("/") else "Write host/name"
+            raise ValueError(f"a registry is written without {shown(scheme)}://. {instead}")
+        text = text.rstrip("/")
+        host, _, namespace = text.partition("/")
+        if not names_registry(host):  # Docker would push to docker.io/<host>
+            raise ValueError(
+                f"{quoted(host)} is no registry: a registry's name has a dot or a port. "
+                f"Write docker.io/{shown(text or 'YOUR-NAME')} if you mean Docker Hub"
+            )
+        if host != host.lower():
+            raise ValueError(f"host names are lower case. Write {shown(text.lower())}")
+        place = Registry.parse(host)
+        if namespace:
+            _check_namespace(place, namespace)
+        elif place.host == DOCKER_HUB:  # Docker would push to docker.io/library, which is its own
+            raise ValueError("Docker Hub needs a namespace. Write docker.io/YOUR-NAME")
+        return cls(place, namespace)
+
+    def __str__(self) -> str:
+        return f"{self.place}/{self.namespace}" if self.namespace else str(self.place)
+
+
+def _check_namespace(place: Registry, namespace: str) -> None:
+    if ":" in namespace:
+        raise ValueError(f"{quoted(namespace)} is no namespace: images bring their own tags")
+    try:  # the grammar of a repository, asked of the one place that knows it
+        Reference.parse(f"{place}/{namespace}/name")
+    except NotAReference as error:
+        why = error.what
+        if error.instead:
+            why = f"names are lower case. Write {error.instead.removesuffix('/name')}"
+        raise ValueError(f"{quoted(namespace)} is no namespace: {why}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyJob:
+    """One image to be brought to one place. `platforms` empty: the transport's own choice."""
+
+    source: Reference
+    target: Reference
+    platforms: tuple[Platform, ...]
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All jobs of a run, checked: no two write the same target, none stands twice."""
+
+    jobs: tuple[CopyJob, ...]
+    warnings: tuple[ListWarning, ...] = ()

@@ -1,0 +1,86 @@
+"""What became of a job, and of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from asyncsync.model.errors import CopyError, SyncFailed
+from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.reference import Digest
+
+_NO_STEPS: Mapping[Step, float] = MappingProxyType({})  # one for all: 100,000 jobs may not start
+
+
+class Status(StrEnum):
+    """What became of a job."""
+
+    COPIED = "copied"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # under way when the run was stopped
+    NOT_STARTED = "not_started"
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a transport brings back: the digest that the target itself confirmed.
+
+    `changed` False: it was there before, and nothing was moved.
+    """
+
+    digest: Digest
+    changed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job. `seconds` and `steps` are wall time; `attempts` is 1 plus retries."""
+
+    job: CopyJob
+    status: Status
+    digest: Digest | None = None
+    bytes_moved: int = 0
+    seconds: float = 0.0
+    steps: Mapping[Step, float] = field(default_factory=lambda: _NO_STEPS, hash=False)
+    attempts: int = 0
+    notes: tuple[str, ...] = ()
+    error: CopyError | None = None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the target is known to have the image now."""
+        return self.status in (Status.COPIED, Status.UNCHANGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All outcomes of a run, one for each job, in the order of the list."""
+
+    via: str
+    seconds: float
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every image is in place."""
+        return all(outcome.in_place for outcome in self.outcomes)
+
+    @property
+    def counts(self) -> Mapping[Status, int]:
+        """How many images have each status; every status is there."""
+        counted = Counter(outcome.status for outcome in self.outcomes)
+        return {status: counted[status] for status in Status}
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes that were fetched from the sources."""
+        return sum(outcome.bytes_moved for outcome in self.outcomes)
+
+    def raise_for_failures(self) -> None:
+        """Raise SyncFailed, which carries this report, unless every image is in place."""
+        if not self.ok:
+            raise SyncFailed(self)
