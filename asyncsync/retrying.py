@@ -1,0 +1,85 @@
+"""The one retry policy: which failures are tried again, how often, and after how long.
+
+What may be tried again is the error's own word (`transient`); this module only counts and waits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import anyio
+import tenacity
+
+from asyncsync.model.errors import CopyError, EngineLost, RateLimited
+
+T = TypeVar("T")
+Tell: TypeAlias = Callable[[int, float, CopyError], None]  # attempt that follows, wait, error
+
+BACKOFF_SECONDS = 1.0  # the first wait is somewhere below it, each further one below its double
+BACKOFF_SECONDS_MAX = 60.0
+RATE_LIMITED_SECONDS = 10.0  # where a registry says 429 without Retry-After; engines drop theirs
+RETRY_AFTER_SECONDS_MAX = 15 * 60.0  # longer is a spent quota: the image fails, with that advice
+ENGINE_SECONDS = 3.0  # an engine that restarts needs 2 to 15 s: 3 + 6 + 12 with three retries
+
+
+def may_retry(error: CopyError, attempt: int, retries: int) -> bool:
+    """Whether attempt number `attempt`, which failed with `error`, may be followed by another."""
+    if not error.transient or attempt > retries:
+        return False
+    if type(error) is CopyError:  # a failure that nobody could classify: once may be bad luck
+        return attempt <= 1
+    return error.retry_after is None or error.retry_after <= RETRY_AFTER_SECONDS_MAX
+
+
+def pause(error: CopyError, attempt: int, chance: float) -> float:
+    """Seconds to wait after `attempt` failed; `chance`, from 0 to 1, spreads many workers out.
+
+    Exponential backoff with full jitter; what the registry asks for is a floor; an engine that
+    restarts is waited for without jitter, since a short draw would only waste an attempt.
+    """
+    doubled = 2.0 ** (attempt - 1)
+    if isinstance(error, EngineLost):
+        return ENGINE_SECONDS * doubled
+    if error.retry_after is not None:
+        return error.retry_after + chance * BACKOFF_SECONDS
+    if isinstance(error, RateLimited):
+        return min(BACKOFF_SECONDS_MAX, RATE_LIMITED_SECONDS * doubled) * (0.5 + chance / 2)
+    return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * doubled) * chance
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """Runs something, and again while its failures are transient and `retries` last."""
+
+    retries: int = 3
+    chance: Callable[[], float] = random.random
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+
+    async def run(self, attempt: Callable[[], Awaitable[T]], tell: Tell) -> T:
+        """Return what `attempt` returns. Raises its last CopyError; nothing else is retried."""
+
+        def waited(state: tenacity.RetryCallState) -> float:
+            return pause(_error(state), state.attempt_number, self.chance())
+
+        def told(state: tenacity.RetryCallState) -> None:
+            tell(state.attempt_number + 1, state.upcoming_sleep, _error(state))
+
+        def again(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            return isinstance(error, CopyError) and may_retry(
+                error, state.attempt_number, self.retries
+            )
+
+        loop = tenacity.AsyncRetrying(
+            retry=again, wait=waited, before_sleep=told, sleep=self.sleep, reraise=True
+        )
+        return await loop(attempt)
+
+
+def _error(state: tenacity.RetryCallState) -> CopyError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, CopyError)  # noqa: S101  `again` let nothing else through
+    return error

@@ -1,0 +1,216 @@
+"""Runs a plan: so many jobs at once, and exactly one outcome for every job, however it ends.
+
+Knows no transport: a copy is any async function of a job that returns what the target confirmed
+or raises CopyError. Structured: no worker outlives the block of `running`, and errors leave bare.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+from anyio import (
+    CancelScope,
+    create_memory_object_stream,
+    create_task_group,
+    get_cancelled_exc_class,
+    move_on_after,
+)
+from anyio.lowlevel import checkpoint
+
+from asyncsync.model.errors import CopyError, TimedOut, Where
+from asyncsync.model.events import (
+    BytesMoved,
+    Copy,
+    Ended,
+    Event,
+    Noted,
+    Observe,
+    Retried,
+    StepEnded,
+    StepStarted,
+    ignore,
+)
+from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.outcome import Outcome, Status
+
+_NOTES_MAX = 20  # a job that has more to say than this says the same again and again
+
+
+class _Progress:
+    """Folds a job's events into what its outcome will say, so that a failed one has it too."""
+
+    __slots__ = ("_attempts", "_bytes", "_job", "_notes", "_observe", "_started", "_step", "_steps")
+
+    def __init__(self, job: CopyJob, observe: Observe) -> None:
+        self._job, self._observe = job, observe
+        self._started = time.monotonic()
+        self._bytes = 0
+        self._attempts = 1
+        self._notes: tuple[str, ...] = ()
+        self._step: Step | None = None
+        self._steps: dict[Step, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StepStarted(step=step):
+                self._step = step
+            case StepEnded(step=step, seconds=seconds):
+                self._steps[step] = self._steps.get(step, 0.0) + seconds
+            case BytesMoved(count=count):
+                self._bytes += count
+            case Retried():
+                self._attempts += 1
+            case Noted(text=text) if text not in self._notes and len(self._notes) < _NOTES_MAX:
+                self._notes = (*self._notes, text)
+        self._observe(event)
+
+    async def copied(self, copy: Copy, timeout: float | None) -> Outcome:  # noqa: ASYNC109  a value of the run, not of this call
+        """Copy the job. A CopyError is a failed outcome; anything wider is a bug and passes."""
+        try:
+            with move_on_after(timeout):
+                copied = await copy(self._job, self)
+                status = Status.COPIED if copied.changed else Status.UNCHANGED
+                return Outcome(self._job, status, copied.digest, *self._sums())
+        except CopyError as error:
+            return self.outcome(Status.FAILED, error)
+        return self.outcome(Status.FAILED, self._timed_out(timeout))
+
+    def outcome(self, status: Status, error: CopyError | None = None) -> Outcome:
+        # Without its traceback: 100,000 failures would pin 100,000 stacks.
+        kept = error.with_traceback(None) if error else None
+        return Outcome(self._job, status, None, *self._sums(), error=kept)
+
+    def _sums(self) -> tuple[int, float, Mapping[Step, float], int, tuple[str, ...]]:
+        seconds = time.monotonic() - self._started
+        return self._bytes, seconds, MappingProxyType(self._steps), self._attempts, self._notes
+
+    def _timed_out(self, timeout: float | None) -> TimedOut:
+        early = self._step in (None, Step.RESOLVE, Step.PULL)
+        at = self._job.source.place if early else self._job.target.place
+        where = Where(str(at), str(self._job.source), self._step or Step.RESOLVE)
+        return TimedOut(
+            f"it was not in place within the {timeout:g} s allowed for one image", where
+        )
+
+
+class Run:
+    """A run under way. Iterate for outcomes as images end: exactly one for every job."""
+
+    def __init__(
+        self,
+        jobs: Sequence[CopyJob],
+        copy: Copy,
+        *,
+        concurrency: int,
+        fail_fast: bool,
+        timeout: float | None,
+        observe: Observe,
+    ) -> None:
+        self._jobs, self._copy, self._fail_fast = jobs, copy, fail_fast
+        self._timeout, self._observe = timeout, observe
+        self._workers = min(concurrency, len(jobs))
+        self._waiting = iter(jobs)  # shared: on one loop, next() gives each job to one worker
+        self._told: dict[CopyJob, Outcome] = {}  # the report comes from here, not from the reader
+        # No bound but the plan's: telling never waits, so what the target has confirmed cannot be
+        # lost to a cancellation between copying and telling.
+        self._sending, self.outcomes = create_memory_object_stream[Outcome](math.inf)
+        self._stopping = CancelScope()  # around the workers alone: the reader goes on reading
+        self.crash: Exception | None = None
+
+    def __aiter__(self) -> AsyncIterator[Outcome]:
+        return self.outcomes.__aiter__()
+
+    def stop(self) -> None:
+        """Start nothing more and cancel what is under way. Every job is still told."""
+        self._stopping.cancel()
+
+    @property
+    def told(self) -> tuple[Outcome, ...]:
+        """What is known so far, in the order of the plan; complete after the block."""
+        return tuple(self._told[job] for job in self._jobs if job in self._told)
+
+    async def work(self, block: CancelScope) -> None:
+        """Run the workers until nothing is left, then tell what never came to its end."""
+        under_way: dict[CopyJob, _Progress] = {}
+        with self._sending:
+            try:
+                with self._stopping:
+                    async with create_task_group() as workers:
+                        for _ in range(self._workers):
+                            workers.start_soon(self._worker, under_way, block)
+            finally:  # also when the reader has left, or somebody cancelled all of us
+                left = [progress.outcome(Status.CANCELLED) for progress in under_way.values()]
+                left += [Outcome(job, Status.NOT_STARTED) for job in self._waiting]
+                for outcome in left:
+                    self._tell(outcome)
+                self._announce(left, block)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._told[outcome.job] = outcome
+        self._sending.send_nowait(outcome)
+
+    def _announce(self, outcomes: Sequence[Outcome], block: CancelScope) -> None:
+        try:  # after all are told: a listener with a bug must not cost an outcome
+            for outcome in outcomes:
+                self._observe(Ended(outcome))
+        except Exception as crash:  # noqa: BLE001  re-raised by running(), bare
+            self._crashed(crash, block)
+
+    def _crashed(self, crash: Exception, block: CancelScope) -> None:
+        self.crash = self.crash or crash
+        block.cancel()
+
+    async def _worker(self, under_way: dict[CopyJob, _Progress], block: CancelScope) -> None:
+        try:
+            while not self._stopping.cancel_called and (job := next(self._waiting, None)):
+                progress = under_way[job] = _Progress(job, self._observe)
+                outcome = await progress.copied(self._copy, self._timeout)
+                del under_way[job]  # no await between here and telling
+                self._tell(outcome)
+                self._observe(Ended(outcome))
+                if outcome.error and (self._fail_fast or outcome.error.ends_run):
+                    self.stop()
+                await checkpoint()
+        except Exception as crash:  # noqa: BLE001  a bug: re-raised by running(), bare, not in a group
+            self._crashed(crash, block)
+
+
+@asynccontextmanager
+async def running(
+    jobs: Sequence[CopyJob],
+    copy: Copy,
+    *,
+    concurrency: int,
+    fail_fast: bool = False,
+    timeout: float | None = None,  # noqa: ASYNC109  for one job, not for this call
+    observe: Observe = ignore,
+) -> AsyncIterator[Run]:
+    """Copy `jobs`, so many at once. No worker outlives the block; no group reaches the caller.
+
+    `timeout` is seconds for one job. Raises what the block raises, and whatever a copy raises
+    that is no CopyError: that is a bug, and ends the run.
+    """
+    run = Run(
+        jobs, copy, concurrency=concurrency, fail_fast=fail_fast, timeout=timeout, observe=observe
+    )
+    callers: BaseException | None = None
+    with run.outcomes:  # closed after the workers, or they would meet a closed stream
+        async with create_task_group() as group:
+            group.start_soon(run.work, group.cancel_scope)
+            try:
+                yield run
+            except get_cancelled_exc_class():
+                raise  # from outside, or from a crash: the group tells them apart
+            except BaseException as error:  # noqa: BLE001  SystemExit too, or it comes in a group
+                callers = error
+            group.cancel_scope.cancel()
+    ended_by = run.crash or callers
+    if ended_by is not None:
+        try:
+            raise ended_by
+        finally:
+            del ended_by, callers  # or the frame and its traceback keep each other alive

@@ -1,0 +1,114 @@
+"""The retry policy: pure rules, and the loop with an injected clock."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncsync.model.errors import (
+    AuthenticationFailed,
+    CopyError,
+    EngineLost,
+    RateLimited,
+    RegistryUnavailable,
+    Where,
+)
+from asyncsync.retrying import (
+    BACKOFF_SECONDS_MAX,
+    RETRY_AFTER_SECONDS_MAX,
+    Retrying,
+    may_retry,
+    pause,
+)
+
+WHERE = Where("r.example")
+
+
+def unavailable(retry_after: float | None = None) -> RegistryUnavailable:
+    return RegistryUnavailable("down", WHERE, transient=True, retry_after=retry_after)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "retries", "again"),
+    [
+        (unavailable(), 1, 3, True),
+        (unavailable(), 3, 3, True),
+        (unavailable(), 4, 3, False),
+        (unavailable(), 1, 0, False),
+        (RegistryUnavailable("gone", WHERE), 1, 3, False),
+        (AuthenticationFailed("no", WHERE), 1, 3, False),
+        (unavailable(RETRY_AFTER_SECONDS_MAX), 1, 3, True),
+        (unavailable(RETRY_AFTER_SECONDS_MAX + 1), 1, 3, False),
+        (CopyError("what is this", WHERE, transient=True), 1, 3, True),
+        (CopyError("what is this", WHERE, transient=True), 2, 3, False),
+    ],
+)
+def test_only_transient_failures_are_tried_again_and_unknown_ones_once(
+    error: CopyError, attempt: int, retries: int, again: bool
+) -> None:
+    assert may_retry(error, attempt, retries) is again
+
+
+@given(st.integers(1, 40), st.floats(0, 1))
+def test_waits_are_spread_over_a_doubling_and_bounded_range(attempt: int, chance: float) -> None:
+    wait = pause(unavailable(), attempt, chance)
+    assert 0 <= wait <= min(BACKOFF_SECONDS_MAX, 2 ** (attempt - 1))
+
+
+@given(st.floats(0, RETRY_AFTER_SECONDS_MAX), st.floats(0, 1))
+def test_a_registry_is_never_asked_before_the_time_it_named(seconds: float, chance: float) -> None:
+    assert pause(unavailable(seconds), 1, chance) >= seconds
+
+
+def test_a_rate_limit_without_a_time_waits_for_seconds_not_for_moments() -> None:
+    assert pause(RateLimited("slow", WHERE, transient=True), 1, 0.0) >= 5
+
+
+def test_an_engine_that_restarts_in_twenty_seconds_is_waited_for() -> None:
+    lost = EngineLost("gone", WHERE, transient=True)
+    assert sum(pause(lost, attempt, 0.0) for attempt in (1, 2, 3)) >= 20
+
+
+class Flaky:
+    def __init__(self, *failures: Exception) -> None:
+        self.failures, self.calls = list(failures), 0
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return "done"
+
+
+async def test_the_loop_waits_as_told_and_tells_what_it_does() -> None:
+    slept: list[float] = []
+    told: list[tuple[int, float]] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    flaky = Flaky(unavailable(), unavailable(7.0))
+    retrying = Retrying(3, chance=lambda: 0.5, sleep=sleep)
+    result = await retrying.run(flaky, lambda number, wait, error: told.append((number, wait)))
+    assert result == "done"
+    assert slept == [0.5, 7.5]
+    assert told == [(2, 0.5), (3, 7.5)]
+
+
+async def test_the_last_failure_leaves_as_it_is() -> None:
+    async def sleep(seconds: float) -> None: ...
+
+    last = unavailable()
+    flaky = Flaky(unavailable(), last)
+    with pytest.raises(RegistryUnavailable) as caught:
+        await Retrying(1, sleep=sleep).run(flaky, lambda *_: None)
+    assert caught.value is last
+    assert flaky.calls == 2
+
+
+async def test_nothing_but_our_own_errors_is_tried_again() -> None:
+    flaky = Flaky(LookupError("a bug"))
+    with pytest.raises(LookupError):
+        await Retrying(3).run(flaky, lambda *_: None)
+    assert flaky.calls == 1

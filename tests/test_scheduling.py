@@ -1,0 +1,412 @@
+"""The scheduler, with a scripted copy function and random schedules; no engine, no registry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncsync.model.errors import CopyError, NotFound, TimedOut, Where
+from asyncsync.model.events import (
+    BytesMoved,
+    Ended,
+    Event,
+    Noted,
+    Observe,
+    Retried,
+    StepEnded,
+    StepStarted,
+)
+from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.outcome import Copied, Outcome, Status
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.spec import Position
+from asyncsync.scheduling import Run, running
+
+DIGEST = Digest("sha256", "0" * 64)
+
+
+def make_jobs(count: int) -> list[CopyJob]:
+    return [
+        CopyJob(
+            Reference.parse(f"a.example/i:{n}"),
+            Reference.parse(f"b.example/i:{n}"),
+            (),
+            Position("images.yaml", n + 1),
+        )
+        for n in range(count)
+    ]
+
+
+class Fate(Enum):
+    COPIED = "copied"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    ENDS_RUN = "ends the run"
+    BUG = "bug"
+
+
+class Bug(Exception):
+    """What a worker must never raise."""
+
+
+class ReadersOwn(BaseException):
+    """An exception of the reader's block that is not even an Exception, as SystemExit is."""
+
+
+@dataclass
+class ScriptedCopy:
+    """An honest copy function: each job takes some turns of the loop, then meets its fate.
+
+    A job that is copied cleans up, shielded, for some turns after the target has confirmed it.
+    """
+
+    script: Sequence[tuple[int, Fate, int]]  # turns before, fate, turns of cleaning up
+    at_once: int = 0
+    most: int = 0
+    confirmed: set[CopyJob] = field(default_factory=set)
+    started: list[CopyJob] = field(default_factory=list)
+
+    async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
+        turns, fate, cleaning = self.script[len(self.started)]
+        self.started.append(job)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            for _ in range(turns):
+                await checkpoint()
+            where = Where("b.example", str(job.source), Step.PUSH)
+            match fate:
+                case Fate.BUG:
+                    raise Bug(str(job.source))
+                case Fate.FAILED | Fate.ENDS_RUN:
+                    raise CopyError("no", where, ends_run=fate is Fate.ENDS_RUN)
+                case Fate.COPIED:
+                    self.confirmed.add(job)
+            with anyio.CancelScope(shield=True):
+                for _ in range(cleaning):
+                    await checkpoint()
+            return Copied(DIGEST, changed=fate is Fate.COPIED)
+        finally:
+            self.at_once -= 1
+
+
+class Ending(Enum):
+    BY_ITSELF = "by itself"
+    FAIL_FAST = "fail-fast"
+    STOPPED = "stop()"
+    CANCELLED = "cancelled from outside"
+    BLOCK_RAISES = "the reader's block raises"
+    BLOCK_EXITS = "the reader's block raises a BaseException"
+    READER_LEAVES = "the reader leaves the block early"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    script: list[tuple[int, Fate, int]]
+    concurrency: int
+    ending: Ending
+    after: int  # outcomes read, or turns of the loop, before the ending comes
+
+
+schedules = st.builds(
+    Schedule,
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.sampled_from([*[Fate.COPIED] * 6, *[Fate.FAILED] * 2, *Fate]),
+            st.integers(0, 4),
+        ),
+        max_size=20,
+    ),
+    st.integers(1, 8),
+    st.sampled_from(Ending),
+    st.integers(0, 25),
+)
+
+
+async def play(schedule: Schedule) -> tuple[list[CopyJob], ScriptedCopy, Run, BaseException | None]:
+    """Run the schedule to its end; also what came out of the block, if anything did."""
+    jobs = make_jobs(len(schedule.script))
+    copy = ScriptedCopy(schedule.script)
+    ended: list[CopyJob] = []
+    held: list[Run] = []
+    raised: BaseException | None = None
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Ended):
+            ended.append(event.outcome.job)
+
+    async def read() -> None:
+        async with running(
+            jobs,
+            copy,
+            concurrency=schedule.concurrency,
+            fail_fast=schedule.ending is Ending.FAIL_FAST,
+            observe=observe,
+        ) as run:
+            held.append(run)
+            seen = 0
+            if schedule.ending is Ending.STOPPED and not schedule.after:
+                run.stop()
+            async for _ in run:
+                seen += 1
+                if seen == schedule.after:
+                    match schedule.ending:
+                        case Ending.STOPPED:
+                            run.stop()
+                        case Ending.BLOCK_RAISES:
+                            raise LookupError("the reader's own")
+                        case Ending.BLOCK_EXITS:
+                            raise ReadersOwn
+                        case Ending.READER_LEAVES:
+                            return
+
+    async def cancel_later(scope: anyio.CancelScope) -> None:
+        for _ in range(schedule.after):
+            await checkpoint()
+        scope.cancel()
+
+    try:
+        if schedule.ending is Ending.CANCELLED:
+            async with anyio.create_task_group() as group:
+                group.start_soon(cancel_later, group.cancel_scope)
+                await read()
+                group.cancel_scope.cancel()
+        else:
+            await read()
+    except BaseExceptionGroup as several:
+        # The outer group of this test wraps what leaves `read`; nothing else may.
+        assert schedule.ending is Ending.CANCELLED
+        (raised,) = several.exceptions
+        assert not isinstance(raised, BaseExceptionGroup)
+    except BaseException as error:  # noqa: BLE001  it is looked at
+        raised = error
+    if held:
+        assert sorted(ended, key=str) == sorted(jobs, key=str)
+    return jobs, copy, held[0] if held else None, raised  # type: ignore[return-value]
+
+
+def check(schedule: Schedule, *, uvloop: bool) -> None:
+    async def main() -> None:
+        jobs, copy, run, raised = await play(schedule)
+        assert len(asyncio.all_tasks()) == 1, "a task outlived the block"
+        assert copy.most <= schedule.concurrency
+        assert copy.at_once == 0
+        assert len(copy.started) == len(set(copy.started))
+        if run is None:  # cancelled before the block was entered
+            return
+        told = {outcome.job: outcome for outcome in run.told}
+        assert [outcome.job for outcome in run.told] == jobs
+        for job in copy.confirmed:
+            assert told[job].status is Status.COPIED
+        for job in jobs:
+            assert (told[job].status is Status.NOT_STARTED) == (job not in copy.started)
+            assert (told[job].error is not None) == (told[job].status is Status.FAILED)
+        check_what_was_raised(schedule, copy, raised)
+
+    anyio.run(main, backend_options={"use_uvloop": uvloop})
+
+
+def check_what_was_raised(
+    schedule: Schedule, copy: ScriptedCopy, raised: BaseException | None
+) -> None:
+    fates = [fate for _, fate, _ in schedule.script[: len(copy.started)]]
+    if isinstance(raised, Bug):
+        assert Fate.BUG in fates
+    elif isinstance(raised, LookupError):
+        assert schedule.ending is Ending.BLOCK_RAISES
+    elif isinstance(raised, ReadersOwn):
+        assert schedule.ending is Ending.BLOCK_EXITS
+    else:
+        assert raised is None
+
+
+@pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])
+@settings(max_examples=500, deadline=None)
+@given(schedule=schedules)
+def test_every_job_has_exactly_one_outcome_however_the_run_ends(
+    schedule: Schedule, uvloop: bool
+) -> None:
+    check(schedule, uvloop=uvloop)
+
+
+@pytest.mark.parametrize("ending", Ending)
+@settings(max_examples=60, deadline=None)
+@given(schedule=schedules)
+def test_each_way_of_ending_loses_nothing(schedule: Schedule, ending: Ending) -> None:
+    check(
+        Schedule(schedule.script, schedule.concurrency, ending, schedule.after),
+        uvloop=False,
+    )
+
+
+@dataclass
+class GatedCopy:
+    """Holds every image at a gate."""
+
+    gate: anyio.Event = field(default_factory=anyio.Event)
+    started: int = 0
+    error: Callable[[], Exception] | None = None
+
+    async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
+        self.started += 1
+        await self.gate.wait()
+        if self.error:
+            raise self.error()
+        return Copied(DIGEST)
+
+
+async def test_no_more_images_are_copied_at_once_than_asked() -> None:
+    jobs, copy = make_jobs(10), GatedCopy()
+    async with running(jobs, copy, concurrency=4) as run:
+        await wait_all_tasks_blocked()
+        assert copy.started == 4
+        copy.gate.set()
+        assert {outcome.job async for outcome in run} == set(jobs)
+
+
+async def test_a_failed_image_stops_nothing_by_default() -> None:
+    jobs = make_jobs(3)
+    copy = ScriptedCopy([(0, Fate.FAILED, 0), (0, Fate.COPIED, 0), (0, Fate.COPIED, 0)])
+    async with running(jobs, copy, concurrency=1) as run:
+        statuses = [outcome.status async for outcome in run]
+    assert statuses == [Status.FAILED, Status.COPIED, Status.COPIED]
+
+
+async def test_fail_fast_starts_nothing_after_the_first_failure() -> None:
+    jobs = make_jobs(3)
+    copy = ScriptedCopy([(0, Fate.COPIED, 0), (0, Fate.FAILED, 0), (0, Fate.COPIED, 0)])
+    async with running(jobs, copy, concurrency=1, fail_fast=True) as run:
+        statuses = [outcome.status async for outcome in run]
+    assert statuses == [Status.COPIED, Status.FAILED, Status.NOT_STARTED]
+
+
+async def test_an_error_that_ends_the_run_does_so_without_fail_fast() -> None:
+    jobs = make_jobs(3)
+    copy = ScriptedCopy([(0, Fate.ENDS_RUN, 0), (0, Fate.COPIED, 0), (0, Fate.COPIED, 0)])
+    async with running(jobs, copy, concurrency=1) as run:
+        statuses = [outcome.status async for outcome in run]
+    assert statuses == [Status.FAILED, Status.NOT_STARTED, Status.NOT_STARTED]
+
+
+async def test_what_is_under_way_at_a_stop_is_cancelled_and_the_rest_not_started() -> None:
+    jobs, copy = make_jobs(5), GatedCopy()
+    async with running(jobs, copy, concurrency=2) as run:
+        await wait_all_tasks_blocked()
+        run.stop()
+        outcomes = [outcome async for outcome in run]
+    assert [outcome.status for outcome in outcomes] == [Status.CANCELLED] * 2 + [
+        Status.NOT_STARTED
+    ] * 3
+
+
+async def test_a_copy_confirmed_before_the_stop_stays_copied_while_it_cleans_up() -> None:
+    (job,) = make_jobs(1)
+    confirmed, cleaned = anyio.Event(), anyio.Event()
+
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        try:
+            confirmed.set()
+            return Copied(DIGEST)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cleaned.wait()
+
+    async with running([job], copy, concurrency=1) as run:
+        await confirmed.wait()
+        run.stop()
+        await wait_all_tasks_blocked()
+        cleaned.set()
+        (outcome,) = [outcome async for outcome in run]
+    assert outcome.status is Status.COPIED
+
+
+async def test_a_bug_in_a_worker_leaves_bare_and_every_job_is_told() -> None:
+    jobs, copy = make_jobs(4), GatedCopy(error=lambda: Bug("here"))
+    with pytest.raises(Bug, match="here"):
+        async with running(jobs, copy, concurrency=2) as run:
+            copy.gate.set()
+            async for _ in run:
+                pass
+    assert [outcome.job for outcome in run.told] == jobs
+
+
+async def test_a_listener_with_a_bug_costs_no_outcome() -> None:
+    jobs, copy = make_jobs(4), GatedCopy()
+
+    def observe(event: Event) -> None:
+        raise Bug("listener")
+
+    with pytest.raises(Bug, match="listener"):
+        async with running(jobs, copy, concurrency=2, observe=observe) as run:
+            copy.gate.set()
+            run.stop()
+            async for _ in run:
+                pass
+    assert [outcome.job for outcome in run.told] == jobs
+
+
+async def test_an_outcome_says_what_its_events_said_also_when_it_failed() -> None:
+    (job,) = make_jobs(1)
+    error = NotFound("no", Where("a.example", str(job.source), Step.PULL), transient=True)
+
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        observe(StepStarted(job, Step.PULL))
+        observe(BytesMoved(job, 700))
+        observe(Retried(job, 2, 0.0, error))
+        observe(BytesMoved(job, 50))
+        observe(Noted(job, "one platform of three"))
+        observe(Noted(job, "one platform of three"))
+        observe(StepEnded(job, Step.PULL, 1.5))
+        raise error
+
+    async with running([job], copy, concurrency=1) as run:
+        (outcome,) = [outcome async for outcome in run]
+    assert (outcome.bytes_moved, outcome.attempts) == (750, 2)
+    assert outcome.notes == ("one platform of three",)
+    assert dict(outcome.steps) == {Step.PULL: 1.5}
+    assert outcome.error is error
+    assert error.__traceback__ is None, "100,000 failures would pin 100,000 stacks"
+
+
+async def test_an_image_that_takes_longer_than_allowed_is_a_failed_outcome() -> None:
+    (job,) = make_jobs(1)
+
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        observe(StepStarted(job, Step.PUSH))
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with running([job], copy, concurrency=1, timeout=0.05) as run:
+        (outcome,) = [outcome async for outcome in run]
+    assert isinstance(outcome.error, TimedOut)
+    assert outcome.error.where == Where("b.example", "a.example/i:0", Step.PUSH)
+
+
+async def test_a_plan_without_jobs_ends_at_once() -> None:
+    async with running([], GatedCopy(), concurrency=3) as run:
+        outcomes: list[Outcome] = [outcome async for outcome in run]
+    assert outcomes == []
+
+
+async def test_a_hundred_thousand_jobs_are_not_a_hundred_thousand_tasks() -> None:
+    most = 0
+
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()))
+        return Copied(DIGEST)
+
+    jobs = make_jobs(1000)
+    async with running(jobs, copy, concurrency=8) as run:
+        assert len([outcome async for outcome in run]) == 1000
+    assert most <= 8 + 4  # the workers, their group, the reader, the test's own runner
