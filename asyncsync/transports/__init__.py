@@ -1,0 +1,1 @@
+"""How a job is done: each transport is a `Copy`, as the scheduler sees it."""

@@ -1,0 +1,24 @@
+"""What a transport needs of the places where images live."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from asyncsync.model.manifest import Descriptor, RawManifest
+from asyncsync.model.reference import Reference
+
+
+class Manifests(Protocol):
+    """Reads manifests of registries. Many tasks call it at once. Never retries by itself."""
+
+    async def resolve(self, ref: Reference) -> Descriptor | None:
+        """What `ref` names now, or None if it names nothing. Costs a HEAD.
+
+        Raises CopyError whose `where` has the registry alone.
+        """
+
+    async def manifest(self, ref: Reference) -> RawManifest:
+        """The exact bytes that `ref` names, at most 4 MiB, their digest checked. Costs a GET.
+
+        Raises CopyError whose `where` has the registry alone; NotFound if it names nothing.
+        """

@@ -1,0 +1,238 @@
+"""Copies through a Docker Engine: resolve, pull, tag, push, verify; skips what is in place.
+
+The one way that is right on every engine tried: ask the source registry for the manifest of the
+platform, pull `repository@digest` (two platforms of one tag do not disturb each other, nothing
+local is overwritten), and believe only the target registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from anyio import move_on_after
+
+from asyncsync.credentials import Credentials, engine_auth
+from asyncsync.model.errors import (
+    DigestMismatch,
+    EngineLost,
+    NoSuchPlatform,
+    NotFound,
+    PermissionDenied,
+    TimedOut,
+    Where,
+)
+from asyncsync.model.events import BytesMoved, Noted, Observe
+from asyncsync.model.foreign import shown
+from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.outcome import Copied
+from asyncsync.model.platform import Platform
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.retrying import Retrying
+from asyncsync.transports.contracts import Manifests
+from asyncsync.transports.engine.failures import classify, is_local_missing
+from asyncsync.transports.engine.names import Held, LocalNames
+from asyncsync.transports.engine.resolving import Resolver, Sighting
+from asyncsync.transports.engine.wire import Engine, Fault, Lost, Refused, Stalled
+from asyncsync.transports.stepping import Steps
+
+CLEANUP_SECONDS = 3.0  # a stop promises to end within 5
+
+
+@dataclass(slots=True)
+class _Work:
+    """One job on its way: what it is called in the engine, and how the engine logs in for it."""
+
+    job: CopyJob
+    observe: Observe
+    pull_name: str
+    wanted: Platform | None  # said to the engine where it has to choose by itself
+    source_auth: str
+    target_auth: str
+    secrets: tuple[str, ...]
+    tagged: bool = False  # from here on the engine may have the target's name from us
+    before: str | None = None  # the local image that had it until then
+
+    @property
+    def target_name(self) -> str:
+        return f"{self.job.target.name}:{self.job.target.tag}"
+
+
+class EngineTransport:
+    """A `Copy` through an engine. Many workers call it at once.
+
+    `clean`: take what this run brought into the engine out again, behind each image.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        manifests: Manifests,
+        credentials: Credentials,
+        *,
+        retrying: Retrying,
+        clean: bool = False,
+    ) -> None:
+        self._engine, self._credentials = engine, credentials
+        self._retrying, self._clean = retrying, clean
+        self._resolver = Resolver(manifests, engine.platform)
+        self._manifests = manifests
+        self._names = LocalNames()
+        self._layers: dict[str, int] = {}  # bytes so far by layer: every stream tells shared ones
+
+    async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
+        """Bring one image into place. Raises CopyError with image, step and registry."""
+        steps = Steps(job, observe, self._retrying)
+        try:
+            seen = await self._resolver.run(job, steps, observe)
+            if seen.unchanged:
+                return Copied(seen.unchanged, changed=False)
+            work = await self._work(job, observe, seen)
+            if not seen.target_asked and not self._engine.is_podman:
+                await steps.run(Step.RESOLVE, lambda: self._ask_target(work))
+            async with self._names.hold(work.pull_name) as held, self._swept(work, held):
+                return Copied(await self._copied(work, held, steps))
+        except EngineLost as error:  # its retries are over: no other image will do better
+            raise error.ending_run() from error
+
+    async def _work(self, job: CopyJob, observe: Observe, seen: Sighting) -> _Work:
+        source = await self._credentials.find(job.source.place, job.source.repository)
+        target = await self._credentials.find(job.target.place, job.target.repository)
+        return _Work(
+            job,
+            observe,
+            pull_name=f"{job.source.name}@{seen.digest}" if seen.digest else str(job.source),
+            wanted=None if seen.digest else next(iter(job.platforms), None),
+            source_auth=engine_auth(source, job.source.place),
+            target_auth=engine_auth(target, job.target.place),
+            secrets=(*(source.secrets if source else ()), *(target.secrets if target else ())),
+        )
+
+    async def _ask_target(self, work: _Work) -> None:
+        """Find out before a pull of gigabytes whether the engine reaches the target at all."""
+        try:
+            with _speaking_of(work, Step.PUSH):
+                await self._engine.distribution(work.target_name, work.target_auth)
+        except (NotFound, PermissionDenied):
+            return  # it answers
+
+    async def _copied(self, work: _Work, held: Held, steps: Steps) -> Digest:
+        await steps.run(Step.PULL, lambda: self._pull(work, held))
+        await steps.run(Step.TAG, lambda: self._tag(work, held))
+        pushed = await steps.run(Step.PUSH, lambda: self._push(work, held))
+        return await steps.run(Step.VERIFY, lambda: self._verify(work, pushed))
+
+    async def _pull(self, work: _Work, held: Held) -> None:
+        def moved(layer: str, count: int) -> None:
+            more = count - self._layers.get(layer, 0)
+            if more > 0:
+                self._layers[layer] = count
+                work.observe(BytesMoved(work.job, more))
+
+        with _speaking_of(work, Step.PULL):
+            if held.ours is None:  # before the first attempt: a broken one may have brought it
+                held.ours = await self._engine.inspect(work.pull_name) is None
+            await self._engine.pull(work.pull_name, work.source_auth, moved, work.wanted)
+            image = await self._engine.inspect(work.pull_name) or {}
+        for platform in work.job.platforms:
+            given = Platform(
+                str(image.get("Os")), str(image.get("Architecture")), image.get("Variant") or None
+            )
+            if platform.rank(given) is None:
+                raise NoSuchPlatform(
+                    f"{work.job.source} is an image for {given}, not for {platform}",
+                    Where(str(work.job.source.place)),
+                )
+
+    async def _tag(self, work: _Work, held: Held) -> None:
+        target = work.job.target
+        with _speaking_of(work, Step.TAG):
+            if not work.tagged:
+                image = await self._engine.inspect(work.target_name)
+                work.before = str(image["Id"]) if image else None
+                work.tagged = True
+            try:
+                await self._engine.tag(work.pull_name, target.name, str(target.tag))
+            except Refused as refused:  # somebody else cleans this engine: once more, from the pull
+                if not is_local_missing(refused.text):
+                    raise
+                await self._pull(work, held)
+                await self._engine.tag(work.pull_name, target.name, str(target.tag))
+
+    async def _push(self, work: _Work, held: Held) -> Digest:
+        target = work.job.target
+        with _speaking_of(work, Step.PUSH):
+            push = partial(
+                self._engine.push, target.name, str(target.tag), work.target_auth, work.wanted
+            )
+            try:
+                return await push()
+            except Refused as refused:
+                if not is_local_missing(refused.text):
+                    raise
+                await self._tag(work, held)
+                return await push()
+
+    async def _verify(self, work: _Work, pushed: Digest) -> Digest:
+        """The target's own word; through the engine, whose network and CAs are the ones in use."""
+        target = work.job.target
+        confirmed: Digest | None = None
+        if self._engine.is_podman:  # it has no /distribution
+            seen = await self._manifests.resolve(target)
+            confirmed = seen.digest if seen else None
+        else:
+            with suppress(NotFound), _speaking_of(work, Step.VERIFY):
+                confirmed = await self._engine.distribution(work.target_name, work.target_auth)
+        if confirmed != pushed:
+            raise DigestMismatch(
+                f"{target.place} has {confirmed or 'nothing'} under "
+                f"{target.repository}:{target.tag}, but {pushed} was pushed",
+                Where(str(target.place)),
+                transient=confirmed is None,  # a registry of several nodes may need a moment
+            )
+        return pushed
+
+    @asynccontextmanager
+    async def _swept(self, work: _Work, held: Held) -> AsyncIterator[None]:
+        """Leave the engine as it is meant to be behind the job, however the job ends."""
+        in_place = False
+        try:
+            yield
+            in_place = True
+        finally:
+            # Shielded: once we are cancelled, the next await would be cancelled too. Bounded: a
+            # dead engine must not hold up a stop. Nothing is awaited after it, so that a stop
+            # that comes in here cannot turn `copied` into `cancelled`.
+            with move_on_after(CLEANUP_SECONDS, shield=True):
+                await self._sweep(work, held, in_place=in_place)
+
+    async def _sweep(self, work: _Work, held: Held, *, in_place: bool) -> None:
+        target = work.job.target
+        try:
+            if work.tagged and work.before and not in_place:
+                await self._engine.tag(work.before, target.name, str(target.tag))
+            elif work.tagged and not work.before and (self._clean or not in_place):
+                await self._engine.remove(work.target_name)
+            if self._clean and held.ours and held.is_last:
+                await self._engine.remove(work.pull_name)
+        except Fault as fault:
+            text = fault.text if isinstance(fault, Refused) else str(fault)
+            said = shown(text, secrets=work.secrets)
+            work.observe(Noted(work.job, f"the engine could not be cleaned: {said}"))
+
+
+@contextmanager
+def _speaking_of(work: _Work, step: Step) -> Iterator[None]:
+    """Turn the engine's faults into ours, about the image that this step speaks of."""
+    ref: Reference = work.job.source if step in (Step.RESOLVE, Step.PULL) else work.job.target
+    where = Where(str(ref.place))
+    try:
+        yield
+    except Refused as refused:
+        raise classify(refused.text, step, ref, work.secrets) from refused
+    except Stalled as stalled:
+        raise TimedOut(str(stalled), where, transient=True) from stalled
+    except Lost as lost:
+        raise EngineLost(str(lost), where, transient=True) from lost

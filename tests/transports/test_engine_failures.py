@@ -1,0 +1,134 @@
+"""What engines say when something fails, and what we make of it: one row for each text observed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncsync.model import errors
+from asyncsync.model.errors import CopyError
+from asyncsync.model.job import Step
+from asyncsync.model.reference import Reference
+from asyncsync.transports.engine.failures import classify, is_local_missing
+
+REF = Reference.parse("r.example:5000/team/app:1.27")
+DIGEST = "sha256:" + "5" * 64
+
+# (text, class, transient): Docker 20.10, 26, 28 with both image stores, and podman 4.3.
+PULL = [
+    ("manifest for r.example:5000/team/app:1.27 not found: manifest unknown: manifest unknown", errors.NotFound, False),
+    ('failed to resolve reference "r.example:5000/team/app:1.27": r.example:5000/team/app:1.27: not found', errors.NotFound, False),
+    ("name unknown: repository name not known to registry", errors.NotFound, False),
+    ('Get "http://r.example:5000/v2/": dial tcp 127.0.0.1:5000: connect: connection refused', errors.RegistryUnavailable, True),
+    ('failed to do request: Head "https://r.example:5000/v2/team/app/manifests/1.27": dial tcp 127.0.0.1:5000: connect: connection refused', errors.RegistryUnavailable, True),
+    ('Get "https://r.example:5000/v2/": dial tcp: lookup r.example on 10.0.0.1:53: no such host', errors.RegistryUnavailable, True),
+    ('Head "http://r.example:5000/v2/team/app/manifests/1.27": no basic auth credentials', errors.AuthenticationFailed, False),
+    ("pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials", errors.AuthenticationFailed, False),
+    ("unauthorized: authentication required", errors.AuthenticationFailed, False),
+    ("unexpected status from HEAD request to http://r.example:5000/v2/team/app/manifests/1.27: 401 Unauthorized", errors.AuthenticationFailed, False),
+    ("pull access denied for r.example:5000/team/app, repository does not exist or may require 'docker login': denied: nope", errors.PermissionDenied, False),
+    ("unexpected status from HEAD request to http://r.example:5000/v2/team/app/manifests/1.27: 403 Forbidden", errors.PermissionDenied, False),
+    ("error from registry: denied", errors.PermissionDenied, False),
+    ("toomanyrequests: You have reached your pull rate limit.", errors.RateLimited, True),
+    ("unexpected status from HEAD request to http://r.example:5000/v2/: 429 Too Many Requests", errors.RateLimited, True),
+    ("received unexpected HTTP status: 503 Service Unavailable", errors.RegistryUnavailable, True),
+    ("unexpected status from HEAD request to http://r.example:5000/v2/x: 502 Bad Gateway", errors.RegistryUnavailable, True),
+    ("no matching manifest for linux/s390x in the manifest list entries", errors.NoSuchPlatform, False),
+    ("no match for platform in manifest: not found", errors.NoSuchPlatform, False),
+    ("image with reference r.example:5000/team/app:1.27 was found but does not match the specified platform: wanted linux/arm64, actual: linux/amd64", errors.NoSuchPlatform, False),
+    ("choosing an image from manifest list docker://x: no image found in image index for architecture s390x, variant \"\", OS linux", errors.NoSuchPlatform, False),
+    ("failed to register layer: Error processing tar file(exit status 1): unexpected EOF", errors.RegistryUnavailable, True),
+    ("failed to extract layer sha256:1: unexpected EOF", errors.RegistryUnavailable, True),
+    ("layers from manifest don't match image configuration", errors.DigestMismatch, True),
+    ("wrong diff id calculated on extraction \"sha256:1\"", errors.DigestMismatch, True),
+    ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", errors.DiskFull, False),
+    ("failed to copy: failed to send write: write /x: no space left on device: unknown", errors.DiskFull, False),
+    ('Get "https://r.example:5000/v2/": x509: certificate signed by unknown authority', errors.TlsError, False),
+    ('Get "https://r.example:5000/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority', errors.TlsError, False),
+    ("http: server gave HTTP response to HTTPS client", errors.TlsError, False),
+    ("pinging container registry r.example:5000: http: server gave HTTP response to HTTPS client", errors.TlsError, False),
+    ("Get \"http://r.example:5000/v2/\": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)", errors.RegistryUnavailable, True),
+    ("read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer", errors.RegistryUnavailable, True),
+    ("invalid reference format", errors.RefusedByTarget, False),
+    ("[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 support is disabled by default", errors.UnsupportedManifest, False),
+    ("reading manifest v1 in r.example:5000/team/app: manifest unknown", errors.NotFound, False),
+    ("something that nobody has seen before", CopyError, True),
+    ("error from registry: unavailable", errors.RegistryUnavailable, True),
+]  # fmt: skip
+PUSH = [
+    ("no basic auth credentials", errors.AuthenticationFailed, False),
+    ("push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed", errors.PermissionDenied, False),
+    ("denied", errors.PermissionDenied, False),
+    ("error from registry: denied: requested access to the resource is denied", errors.PermissionDenied, False),
+    ("unknown: unexpected status from HEAD request to http://r.example:5000/v2/: 401 Unauthorized", errors.AuthenticationFailed, False),
+    ("unexpected status from POST request to http://r.example:5000/v2/: 503 Service Unavailable", errors.RegistryUnavailable, True),
+    ("unexpected status from PUT request to http://r.example:5000/v2/: 413 Request Entity Too Large", errors.RefusedByTarget, False),
+    ("toomanyrequests: slow down", errors.RateLimited, True),
+    ("manifest invalid: manifest invalid", errors.RefusedByTarget, False),
+    ("tag invalid: The image tag '1.27' is immutable", errors.RefusedByTarget, False),
+    ("name unknown: The repository with name 'team/app' does not exist in the registry", errors.NotFound, False),
+    ("failed to do request: Head \"https://r.example:5000/v2/\": dial tcp: connect: connection refused", errors.RegistryUnavailable, True),
+    ("missing content: content digest sha256:1: not found", errors.UnsupportedManifest, False),
+    ("received unexpected HTTP status: 500: no space left on device", errors.RefusedByTarget, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "text", "kind", "transient"),
+    [(Step.PULL, *row) for row in PULL] + [(Step.PUSH, *row) for row in PUSH],
+)
+def test_an_engines_text_is_understood(
+    step: Step, text: str, kind: type[CopyError], transient: bool
+) -> None:
+    error = classify(text, step, REF)
+    assert type(error) is kind
+    assert error.transient is transient
+    assert error.where.registry == "r.example:5000"
+    assert error.ends_run is (kind is errors.DiskFull)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No such image: r.example:5000/team/app:1.27",
+        "tag does not exist: r.example:5000/team/app:1.27",
+        "An image does not exist locally with the tag: r.example:5000/team/app",
+        'NotFound: image "r.example:5000/team/app:1.27": not found',
+        "reference does not exist",
+        "r.example:5000/team/app: image not known",
+    ],
+)
+def test_an_image_that_left_the_engine_is_told_from_one_that_a_registry_lacks(text: str) -> None:
+    assert is_local_missing(text)
+    assert not is_local_missing("manifest unknown: manifest unknown")
+
+
+@pytest.mark.parametrize(
+    "name", ["denied/unauthorized:1", "x509/app:no-space", "r.example/not-found/toomanyrequests:1"]
+)
+def test_the_images_own_name_is_not_taken_for_the_engines_words(name: str) -> None:
+    ref = Reference.parse(name)
+    error = classify(f"manifest for {ref} not found: manifest unknown", Step.PULL, ref)
+    assert type(error) is errors.NotFound
+
+
+def test_a_text_of_a_megabyte_is_neither_searched_nor_shown_whole() -> None:
+    error = classify("\x1b[31m::error::" + "x" * 1_000_000, Step.PULL, REF)
+    assert len(str(error)) < 1000
+    assert "\x1b" not in str(error)
+
+
+@given(st.text(), st.sampled_from(Step))
+def test_whatever_an_engine_says_is_one_printable_error(text: str, step: Step) -> None:
+    error = classify(text, step, REF)
+    assert str(error).isprintable()
+    assert error.where.registry == "r.example:5000"
+
+
+def test_a_secret_that_an_engine_repeats_is_not_shown() -> None:
+    error = classify(
+        "login with c4nary-secret failed: unauthorized", Step.PUSH, REF, ["c4nary-secret"]
+    )
+    assert "c4nary" not in str(error)
+    assert "c4nary" not in repr(error)

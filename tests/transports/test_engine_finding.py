@@ -1,0 +1,97 @@
+"""Which engine is used, by docker's own rules, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from asyncsync.model.errors import ConfigurationError, EngineUnavailable
+from asyncsync.transports.engine import connected
+from asyncsync.transports.engine.finding import Endpoint, find, open_client
+
+
+def write_context(config: Path, name: str, endpoint: dict[str, object]) -> Path:
+    folder = hashlib.sha256(name.encode()).hexdigest()
+    meta = config / "contexts/meta" / folder / "meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"Name": name, "Endpoints": {"docker": endpoint}}))
+    return config / "contexts/tls" / folder / "docker"
+
+
+def test_docker_host_beats_every_context(tmp_path: Path) -> None:
+    environ = {"DOCKER_HOST": "tcp://h:2375", "DOCKER_CONTEXT": "other"}
+    assert find(environ, tmp_path) == Endpoint("tcp://h:2375")
+
+
+def test_an_empty_docker_host_is_an_unset_one(tmp_path: Path) -> None:
+    assert find({"DOCKER_HOST": ""}, tmp_path).url.startswith("unix://")
+
+
+def test_a_context_is_found_in_the_config_folder_that_docker_uses(tmp_path: Path) -> None:
+    config = tmp_path / "elsewhere"
+    tls = write_context(config, "far", {"Host": "tcp://far:2376", "SkipTLSVerify": True})
+    environ = {"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "far"}
+    assert find(environ, tmp_path) == Endpoint("tcp://far:2376", None, verify=False)
+    tls.mkdir(parents=True)
+    assert find(environ, tmp_path).tls == tls
+
+
+def test_the_current_context_of_the_config_counts(tmp_path: Path) -> None:
+    write_context(tmp_path / ".docker", "mine", {"Host": "unix:///run/mine.sock"})
+    (tmp_path / ".docker/config.json").write_text('{"currentContext": "mine"}')
+    assert find({}, tmp_path).url == "unix:///run/mine.sock"
+    assert find({"DOCKER_CONTEXT": "default"}, tmp_path).url != "unix:///run/mine.sock"
+
+
+def test_docker_host_with_tls_takes_its_certificates_from_the_cert_path(tmp_path: Path) -> None:
+    environ = {"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1"}
+    assert find(environ, tmp_path).tls == tmp_path / ".docker"
+    assert find({**environ, "DOCKER_CERT_PATH": "/certs"}, tmp_path).tls == Path("/certs")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("{", "config.json cannot be read"),
+        ('{"currentContext": "gone"}', "'gone' does not exist"),
+        ('{"currentContext": "gone\\u001b[31m"}', r"'gone \[31m' does not exist"),
+    ],
+)
+def test_a_context_that_cannot_be_used_is_one_clear_message(
+    tmp_path: Path, config: str, says: str
+) -> None:
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker/config.json").write_text(config)
+    with pytest.raises(ConfigurationError, match=says):
+        find({}, tmp_path)
+
+
+@pytest.mark.parametrize("url", ["docker.sock", "tcp://", "ftp://h", "", "ssh://h"])
+async def test_an_address_that_is_none_says_how_one_looks(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="ssh"):
+        open_client(Endpoint(url))
+
+
+async def test_a_certificate_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(ConfigurationError, match=str(tmp_path)):
+        open_client(Endpoint("tcp://127.0.0.1:1", tmp_path))
+
+
+async def test_an_engine_that_is_not_there_is_named_with_its_address_and_advice() -> None:
+    with pytest.raises(EngineUnavailable) as caught:
+        async with connected("unix:///nowhere/docker.sock"):
+            raise AssertionError
+    assert str(caught.value) == (
+        "No Docker Engine answers at unix:///nowhere/docker.sock (no such file).\n"
+        "  Start Docker, or point DOCKER_HOST to the engine."
+    )
+
+
+async def test_an_engine_that_refuses_is_told_from_one_that_is_missing() -> None:
+    with pytest.raises(EngineUnavailable, match="connection refused"):
+        async with connected("tcp://127.0.0.1:9"):
+            raise AssertionError

@@ -1,0 +1,114 @@
+"""Pull and push streams, record by record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncsync.transports.engine.records import LINE_BYTES_MAX, Lines, Progress, StreamError
+
+DIGEST = "sha256:" + "a" * 64
+
+
+def line(**record: object) -> bytes:
+    return json.dumps(record).encode()
+
+
+def test_a_push_is_done_when_its_closing_line_named_the_digest() -> None:
+    progress = Progress()
+    progress.read(line(status="Pushed", id="0123456789ab"))
+    assert progress.pushed is None
+    progress.read(line(progressDetail={}, aux={"Tag": "v1", "Digest": "sha256:" + "b" * 64}))
+    assert progress.pushed is None, "an aux record is no sign of success"
+    progress.read(line(status=f"latest: digest: {DIGEST} size: 527"))
+    assert str(progress.pushed) == DIGEST
+
+
+def test_a_pull_is_done_with_its_status_line_and_not_with_its_digest() -> None:
+    progress = Progress()
+    progress.read(line(status=f"Digest: {DIGEST}"))
+    assert not progress.done
+    progress.read(line(status="Status: Downloaded newer image for x:1"))
+    assert progress.done
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        ({"error": "denied: no"}, "denied: no"),
+        ({"errorDetail": {"message": "denied: no"}, "error": "denied: no"}, "denied: no"),
+        ({"errorDetail": {"message": "denied: no"}}, "denied: no"),
+        ({"error": {"odd": 1}}, "the engine gave no reason"),
+    ],
+)
+def test_an_error_inside_the_stream_is_a_failure(record: dict[str, object], text: str) -> None:
+    with pytest.raises(StreamError, match=text):
+        Progress().read(json.dumps(record).encode())
+
+
+def test_only_changed_records_count_as_movement() -> None:
+    progress = Progress()
+
+    def changed(**record: object) -> bool:
+        return progress.read(line(**record))[0]
+
+    assert not changed(status="Waiting", id="a")
+    assert changed(status="Downloading", id="a", progressDetail={"current": 1, "total": 9})
+    assert not changed(status="Downloading", id="a", progressDetail={"current": 1, "total": 9})
+    assert changed(status="Downloading", id="a", progressDetail={"current": 2, "total": 9})
+    assert changed(status="Layer already exists", id="b")
+    assert not changed(status="Layer already exists", id="b")
+
+
+def test_bytes_are_told_with_the_layer_that_they_belong_to() -> None:
+    progress = Progress()
+    downloading = line(status="Downloading", id="a", progressDetail={"current": 7})
+    assert progress.read(downloading)[1:] == ("a", 7)
+    assert progress.read(line(status="Extracting", id="a", progressDetail={"current": 9}))[1] == ""
+
+
+@given(st.binary(max_size=200))
+def test_any_line_is_read_or_is_a_stream_error(data: bytes) -> None:
+    try:
+        Progress().read(data)
+    except StreamError as error:
+        assert str(error)
+
+
+KEYS = ["status", "id", "progressDetail", "current", "error", "errorDetail", "message"]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
+        max_leaves=8,
+    )
+)
+def test_any_json_is_read_or_is_a_stream_error(value: object) -> None:
+    try:
+        Progress().read(json.dumps(value).encode())
+    except StreamError as error:
+        assert str(error)
+
+
+@given(st.lists(st.binary(max_size=20).filter(lambda b: b"\n" not in b and b.strip())), st.data())
+def test_lines_come_whole_however_the_stream_is_cut(
+    lines: list[bytes], data: st.DataObject
+) -> None:
+    stream = b"\n".join(lines)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    cutter, got = Lines(), []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        got += cutter.feed(stream[start:end])
+    assert got + cutter.end() == lines
+
+
+def test_a_line_without_end_is_not_kept_for_ever() -> None:
+    lines = Lines()
+    with pytest.raises(StreamError):
+        for _ in range(LINE_BYTES_MAX // 65536 + 2):
+            lines.feed(b"x" * 65536)
