@@ -112,7 +112,9 @@ def _descriptors(body: Mapping[str, Any], key: str, most: int) -> tuple[Descript
 
 def _descriptor(entry: object) -> Descriptor:
     match entry:
-        case {"mediaType": str(media_type), "digest": str(digest), "size": int(size)} if size >= 0:
+        case {"mediaType": str(media_type), "digest": str(digest), "size": int(size)} if (
+            size >= 0 and not isinstance(size, bool)
+        ):
             platform = _platform(entry.get("platform")) if isinstance(entry, dict) else None
             return Descriptor(media_type, Digest.parse(digest), size, platform)
     raise ValueError("the manifest has a descriptor without mediaType, digest or size")
@@ -122,5 +124,9 @@ def _platform(entry: object) -> Platform | None:
     match entry:
         case {"os": str(os), "architecture": str(architecture), **rest}:
             variant = rest.get("variant")
-            return Platform(os, architecture, variant if isinstance(variant, str) else None)
+            parts = (os, architecture, variant if isinstance(variant, str) and variant else None)
+            try:
+                return Platform.parse("/".join(part for part in parts if part is not None))
+            except ValueError:
+                return None  # a platform that nobody can ask for
     return None
