@@ -21,8 +21,9 @@ class ScriptedEngine:
     """Answers pulls, pushes and `/distribution` as its attributes say.
 
     `pull` and `push` are the records of the stream; `None` in place of a record breaks the
-    connection there, and a number stalls for so many seconds. `distribution` is a status and a
-    body. `requests` are the ones that came, as `POST images/create`, `auths` their logins.
+    connection there, and a number stalls for so many seconds. `silent`: not even the stream's head
+    comes. `distribution` and `tag` are a status and a body. `requests` are the ones that came, as
+    `POST /v1.41/images/create?…`, `auths` their logins.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class ScriptedEngine:
         self.push: Sequence[object] = PUSHED
         self.distribution: tuple[int, Mapping[str, Any]] = (200, {"Descriptor": {"digest": DIGEST}})
         self.tag: tuple[int, Mapping[str, Any]] = (201, {})
+        self.silent = False
         self.requests: list[str] = []
         self.auths: list[str] = []
         self._stop = threading.Event()
@@ -102,6 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _stream(self, records: Sequence[object]) -> None:
+        if self.scripted.silent:
+            self.scripted.stall(60)
+            return
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
