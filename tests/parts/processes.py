@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.02
 _TAIL_LINES = 25
 
 NEEDED = {
-    "engine": ("root", "dockerd", "containerd", "runc", "docker", "mount"),
+    "engine": ("root", "dockerd", "containerd", "runc", "docker", "mount", "busybox"),
     "registry": ("docker-registry", "htpasswd", "openssl", "skopeo"),
     "podman": ("root", "podman"),
 }

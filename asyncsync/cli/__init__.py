@@ -1,0 +1,71 @@
+"""The command `asyncsync`. Its modules import click and nothing heavy before a command runs."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import click
+
+from asyncsync.cli.ending import Ending
+from asyncsync.cli.plan import plan
+from asyncsync.cli.sync import sync
+
+__all__ = ["asyncsync", "main"]
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        with ctx.ensure_object(Ending).told():
+            return super().invoke(ctx)
+
+
+def _tell_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001
+    if not asked or ctx.resilient_parsing:
+        return
+    from asyncsync import __version__
+
+    click.echo(f"asyncsync {__version__}")
+    ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every option of a command, with examples: asyncsync COMMAND --help",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Tell the version and exit.",
+)
+def asyncsync() -> None:
+    """Copy a list of container images into the registry that you can use.
+
+    In parallel, verified, safe to repeat.
+
+    \b
+    Write images.yaml, one image a line:
+        nginx:1.27
+        quay.io/prometheus/prometheus:v3.1
+    See what would go where, then copy:
+        asyncsync plan --to registry.example/team
+        asyncsync sync --to registry.example/team
+    """
+
+
+asyncsync.add_command(sync)
+asyncsync.add_command(plan)
+
+
+def main() -> None:
+    """Run the command: the console script, and `python -m asyncsync`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # `…` and `名` must not end a run in an old locale
+            stream.reconfigure(errors="backslashreplace")
+    ending = Ending()
+    ending.interruption.listen()
+    asyncsync(prog_name="asyncsync", obj=ending)

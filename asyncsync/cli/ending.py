@@ -1,0 +1,89 @@
+"""How a command ends when it cannot go on: a message that a person can act on, and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from asyncsync.cli.output import Output
+from asyncsync.cli.signals import Interruption
+
+if TYPE_CHECKING:
+    from asyncsync.model.errors import AsyncsyncError
+
+WRONG, FAILED = 2, 1  # exit codes: nothing was moved; something is not in place
+
+
+class Ending:
+    """What ends a command is told here; a command may set how, once it knows."""
+
+    def __init__(self) -> None:
+        self.interruption = Interruption()
+        self.tell: Callable[[str], None] = Output(sys.stderr).line
+        self.list_name = "the list"
+        self.secrets: tuple[str, ...] = ()
+        self.traceback = False
+
+    def name_list(self, name: str) -> None:
+        """Say how messages call the list."""
+        from asyncsync.model.foreign import shown
+
+        self.list_name = "stdin" if name == "-" else shown(name)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn whatever leaves the block into words and an exit code."""
+        try:
+            yield
+        except (click.exceptions.Exit, click.ClickException):
+            raise
+        except KeyboardInterrupt:
+            self.tell("Stopped. Nothing was copied.")
+            raise click.exceptions.Exit(self.interruption.exit_code) from None
+        except Exception as error:  # noqa: BLE001  the last place: no traceback reaches a user
+            raise click.exceptions.Exit(self._failed(error)) from None
+        finally:
+            self.interruption.over()
+
+    def _failed(self, error: Exception) -> int:
+        from asyncsync.model.errors import AsyncsyncError
+
+        if isinstance(error, AsyncsyncError):
+            for line in self._words(error):
+                self.tell(line)
+            return WRONG
+        more = "what follows" if self.traceback else "what the same command tells with -vv"
+        self.tell(
+            f"This is a bug in asyncsync ({type(error).__name__}). Please report it, with {more}."
+        )
+        if self.traceback:
+            self._trace(error)
+        return FAILED
+
+    def _words(self, error: AsyncsyncError) -> Iterator[str]:
+        from asyncsync.model.errors import ListError, PlanError
+        from asyncsync.model.foreign import shown
+        from asyncsync.reporting.units import count
+
+        for line in str(error).split("\n"):
+            indent = "  " if line.startswith(" ") else ""
+            yield indent + shown(line, secrets=self.secrets)
+        if isinstance(error, ListError | PlanError):
+            mistakes = count(len(error.mistakes), "mistake")
+            yield f"{mistakes} in {self.list_name}. Nothing was copied."
+
+    def _trace(self, error: BaseException) -> None:
+        """Where it happened, without anybody's values: frames, no locals, no foreign repr."""
+        import traceback
+
+        from asyncsync.model.foreign import shown
+
+        for frame in traceback.extract_tb(error.__traceback__):
+            self.tell(f"  {frame.filename}:{frame.lineno} in {frame.name}")
+        self.tell(f"  {type(error).__name__}: {shown(str(error), secrets=self.secrets)}")
+        if error.__cause__ is not None:
+            self._trace(error.__cause__)

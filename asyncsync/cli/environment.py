@@ -1,0 +1,79 @@
+"""What variables say: a mapping → values. Pure; every message names the variable.
+
+An empty variable is an unset one: a secret that a CI system does not have arrives empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from asyncsync.model.access import Credential
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.foreign import shown
+from asyncsync.model.job import Destination
+
+T = TypeVar("T")
+Variables = Mapping[str, str]
+
+
+def variable(variables: Variables, name: str, parse: Callable[[str], T]) -> T | None:
+    """What `name` says, or None where it is unset. Raises ConfigurationError."""
+    text = variables.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {shown(str(error))}") from error
+
+
+def registry(variables: Variables) -> Destination | None:
+    """Where REGISTRY alone points."""
+    return variable(variables, "REGISTRY", Destination.parse)
+
+
+def destination(variables: Variables) -> Destination | None:
+    """Where REGISTRY and NAMESPACE (else REGISTRY_NAMESPACE) point; None without REGISTRY."""
+    base = registry(variables)
+    if base is None:
+        return None
+    for name in ("NAMESPACE", "REGISTRY_NAMESPACE"):
+        inside = variable(
+            variables, name, lambda text: Destination.parse(f"{base}/{text.strip('/')}")
+        )
+        if inside is not None:
+            return inside
+    return base
+
+
+def credential(
+    variables: Variables, to: Destination, *, user: str | None = None, password: str | None = None
+) -> Credential | None:
+    """Who we are at `to`; `user` and `password` were given as options, and beat the variables.
+
+    REGISTRY_USER and REGISTRY_PASSWORD belong to REGISTRY's host, and where REGISTRY is unset to
+    `to`'s: they are sent to no other.
+    """
+    if not (user and password):
+        ours = _belonging_to(variables, to)
+        user = user or ours.get("REGISTRY_USER")
+        password = password or ours.get("REGISTRY_PASSWORD")
+    if user and password:
+        return Credential(user, password)
+    if user or password:
+        there, lacking = (
+            ("a user", "password: set REGISTRY_PASSWORD or say --password-stdin")
+            if user
+            else ("a password", "user: set REGISTRY_USER or say --user NAME")
+        )
+        raise ConfigurationError(f"For {to.place} there is {there}, but no {lacking}.")
+    return None
+
+
+def _belonging_to(variables: Variables, to: Destination) -> Variables:
+    ours = {name: variables.get(name, "") for name in ("REGISTRY_USER", "REGISTRY_PASSWORD")}
+    if not any(ours.values()):
+        return {}
+    owner = registry(variables)  # unreadable: better to stop than to send them to a wrong host
+    return ours if owner is None or owner.place == to.place else {}

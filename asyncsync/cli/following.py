@@ -1,0 +1,104 @@
+"""Follows a run from its opening to its last line, and ends it in order when a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from anyio import CancelScope
+
+if TYPE_CHECKING:
+    from asyncsync.cli.signals import Interruption
+    from asyncsync.cli.telling import Telling
+    from asyncsync.model.outcome import Outcome, Report
+
+# After a signal: how long the copies may take to clean up, before what is known is told without
+# them. A stop is promised within 5 s.
+_STOP_SECONDS = 3.5
+_LOOK_SECONDS = 1.0  # how often it is looked whether somebody has been waiting for a word
+
+
+class Running(Protocol):
+    """A run under way, as the library opens one. Its report is complete behind the block."""
+
+    def __aiter__(self) -> AsyncIterator[Outcome]: ...
+    def stop(self) -> None: ...
+    @property
+    def report(self) -> Report: ...
+
+
+async def follow(
+    opening: AbstractAsyncContextManager[Running], telling: Telling, interruption: Interruption
+) -> Report:
+    """Open the run and tell it to its end. Raises what the library raises, the end told before."""
+    connecting = CancelScope()  # the run cannot be stopped before there is one
+    run: Running | None = None
+
+    def stop() -> None:
+        if run is None:
+            connecting.cancel()
+        else:
+            run.stop()
+
+    with _stopping(stop, telling, interruption), _repeating(_LOOK_SECONDS, telling.tell_alive):
+        try:
+            with connecting:
+                async with opening as run:
+                    async for outcome in run:
+                        telling.tell(outcome)
+        except Exception:
+            if run is not None:  # it had begun: what is in place is told, whatever ended it
+                telling.finish(run.report)
+            raise
+        report = telling.so_far() if run is None else run.report
+        telling.finish(report)
+        return report
+
+
+@contextmanager
+def _stopping(
+    stop: Callable[[], None], telling: Telling, interruption: Interruption
+) -> Iterator[None]:
+    """Inside the block, a signal is answered and calls `stop`, which may take only so long."""
+    loop = asyncio.get_running_loop()
+
+    def begin() -> None:
+        telling.tell_stopping(interruption.name)
+        loop.call_later(_STOP_SECONDS, give_up)
+        stop()
+
+    def give_up() -> None:
+        telling.finish(telling.so_far())  # nothing is told twice
+        os._exit(interruption.exit_code)
+
+    with interruption.calling(lambda: loop.call_soon_threadsafe(begin)):
+        yield
+
+
+@contextmanager
+def _repeating(seconds: float, call: Callable[[], None]) -> Iterator[None]:
+    """Call again and again while the block is left to wait.
+
+    A timer and no task: a task group would wrap in a group whatever the block raises.
+    """
+    loop = asyncio.get_running_loop()
+
+    timer: asyncio.TimerHandle | None = None
+
+    def wait() -> None:
+        nonlocal timer
+        timer = loop.call_later(seconds, again)
+
+    def again() -> None:
+        wait()
+        call()
+
+    wait()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from asyncsync.cli import values
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def what_and_where(command: F) -> F:
+    """LIST, --to, --platform, --output: which images, where to, and told in which form."""
+    for add in reversed(
+        (
+            click.argument("images", metavar="[LIST]", default="images.yaml"),
+            click.option(
+                "--to",
+                metavar="DEST",
+                type=values.Parsed("dest", values.destination),
+                help="Destination: registry[:port][/namespace].  [REGISTRY with NAMESPACE]",
+            ),
+            click.option(
+                "--platform",
+                "platforms",
+                metavar="OS/ARCH[/VARIANT]",
+                multiple=True,
+                type=values.Parsed("platform", values.platform),
+                help="Platform to copy; without it the engine's own.  [ASYNCSYNC_PLATFORM]",
+            ),
+            click.option(
+                "--output",
+                type=click.Choice(["table", "json"]),
+                default="table",
+                help="What stdout carries.  [default: table]",
+            ),
+        )
+    ):
+        command = add(command)
+    return command

@@ -1,0 +1,94 @@
+"""What `sync` does: read, plan, check and open the files, copy, tell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from asyncsync.cli import files
+from asyncsync.cli.ending import FAILED, Ending
+from asyncsync.cli.following import follow
+from asyncsync.cli.output import Output
+from asyncsync.cli.settings import Given, Settings, how_to_log, settings
+from asyncsync.cli.telling import Telling
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.planning import plan as planned
+from asyncsync.reporting.log import Level, open_log
+from asyncsync.reporting.narration import Narration
+from asyncsync.reporting.succeeded_log import SucceededLog
+
+if TYPE_CHECKING:
+    from asyncsync.cli.signals import Interruption
+    from asyncsync.model.job import Plan
+
+
+def run(ending: Ending, images: str, given: Given) -> int:
+    """Carry out `asyncsync sync` and return its exit code. Raises AsyncsyncError."""
+    log_format, level = how_to_log(given, os.environ)
+    log = open_log(Output(sys.stderr), log_format=log_format, level=level)
+    if log_format == "json":
+        ending.tell = lambda line: log.error("refused", reason=line.strip())
+    ending.name_list(images)
+    ending.traceback = level == Level.DEBUG
+    chosen = _settings(images, given)
+    ending.secrets = chosen.secrets
+    plan = planned(files.read_list(images), [chosen.to], chosen.platforms)
+    _check(chosen, images)
+    out = Output(sys.stdout)
+    shown_there = log_format == "console" and chosen.output == "table"
+    narration = Narration(log, failures_shown=shown_there)
+    narration.begin(plan, to=chosen.to, concurrency=chosen.concurrency)
+    if not plan.jobs:
+        log.warning("found_empty", file=ending.list_name)
+    with files.open_fresh("--succeeded-log", chosen.succeeded_log) as file:
+        telling = Telling(plan, chosen, log, narration, out, SucceededLog(file))
+        return _carry_out(plan, chosen, telling, ending.interruption)
+
+
+def _settings(images: str, given: Given) -> Settings:
+    from urllib.request import getproxies_environment
+
+    password = _password(images) if given["password_stdin"] else None
+    return settings(given, os.environ, password=password, proxies=getproxies_environment())
+
+
+def _password(images: str) -> str:
+    if images == files.STDIN:
+        raise ConfigurationError("stdin cannot be list and password at once. Name the list's file.")
+    try:
+        password = files.read_stdin().decode().rstrip("\r\n")  # as docker login does
+    except UnicodeDecodeError:
+        raise ConfigurationError("--password-stdin: stdin is no UTF-8.") from None
+    if not password:
+        raise ConfigurationError("--password-stdin: stdin has no password.")
+    return password
+
+
+def _check(chosen: Settings, images: str) -> None:
+    """Make sure that every file can be written, before any is touched and anything moves."""
+    taken: dict[Path, str] = {}
+    if chosen.failed_list:  # alone may replace the list: `sync todo --failed-list todo`
+        files.check_writable("--failed-list", chosen.failed_list, taken)
+    if images != files.STDIN:
+        taken.setdefault(Path(os.path.realpath(images)), "the list itself")
+    files.check_writable("--succeeded-log", chosen.succeeded_log, taken)
+    if chosen.report:
+        files.check_writable("--report", chosen.report, taken)
+
+
+def _carry_out(plan: Plan, chosen: Settings, telling: Telling, interruption: Interruption) -> int:
+    if not plan.jobs:  # nobody is asked for nothing
+        telling.finish(telling.so_far())
+        return 0 if telling.complete else FAILED
+    from asyncsync.api import open_sync
+
+    opening = open_sync(plan, **chosen.options(telling.observe))
+    report = anyio.run(partial(follow, opening, telling, interruption))
+    if interruption.signal is not None:
+        return interruption.exit_code
+    return 0 if report.ok and telling.complete else FAILED

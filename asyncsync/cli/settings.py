@@ -1,0 +1,161 @@
+"""All that `sync` was told, by options and by variables, as one value. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
+
+from asyncsync.cli import values
+from asyncsync.cli.environment import Variables, credential, destination, variable
+from asyncsync.model.access import Access, Credential
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.job import Destination
+from asyncsync.model.platform import Platform
+from asyncsync.reporting.log import Level, LogFormat
+
+if TYPE_CHECKING:
+    from asyncsync.api import Options
+    from asyncsync.model.events import Observe
+
+T = TypeVar("T")
+
+
+class Given(TypedDict):
+    """The options of `sync`, as they were written; None, or nothing, where one was not."""
+
+    to: Destination | None
+    platforms: tuple[Platform, ...]
+    concurrency: int | None
+    fail_fast: bool | None
+    via: values.Via | None
+    user: str | None
+    password_stdin: bool
+    retries: int | None
+    timeout: float | None
+    clean: bool | None
+    plain_http: tuple[str, ...]
+    ca_file: Path | None
+    succeeded_log: Path | None
+    failed_list: Path | None
+    report: Path | None
+    output: Literal["table", "json"]
+    log_format: LogFormat | None
+    quiet: bool
+    verbose: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What holds for one run of `sync`."""
+
+    to: Destination
+    platforms: tuple[Platform, ...]
+    concurrency: int
+    fail_fast: bool
+    via: values.Via
+    credential: Credential | None
+    retries: int
+    timeout: float | None
+    clean: bool
+    access: Access
+    succeeded_log: Path
+    failed_list: Path | None
+    report: Path | None
+    output: Literal["table", "json"]
+    quiet: bool
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be shown."""
+        return self.credential.secrets if self.credential else ()
+
+    def options(self, observe: Observe) -> Options:
+        """The same, as the library takes it, with whoever listens."""
+        return {
+            "to": self.to,
+            "platforms": self.platforms,
+            "concurrency": self.concurrency,
+            "fail_fast": self.fail_fast,
+            "via": self.via,
+            "credential": self.credential,
+            "retries": self.retries,
+            "timeout": self.timeout,
+            "clean": self.clean,
+            "access": self.access,
+            "observe": observe,
+        }
+
+
+def settings(
+    given: Given,
+    variables: Variables,
+    *,
+    password: str | None = None,
+    proxies: Mapping[str, str] | None = None,
+) -> Settings:
+    """Options before variables before defaults. Raises ConfigurationError.
+
+    `password` came by stdin; `proxies` as `urllib.request.getproxies_environment` gives them.
+    """
+
+    def pick(option: T | None, name: str, parse: Callable[[str], T], *, default: T) -> T:
+        found = option if option is not None else variable(variables, name, parse)
+        return default if found is None else found
+
+    to = where_to(given["to"], variables)
+    return Settings(
+        to=to,
+        platforms=which_platforms(given["platforms"], variables),
+        concurrency=pick(
+            given["concurrency"], "ASYNCSYNC_CONCURRENCY", values.concurrency, default=8
+        ),
+        fail_fast=pick(given["fail_fast"], "ASYNCSYNC_FAIL_FAST", values.yes_or_no, default=False),
+        via=pick(given["via"], "ASYNCSYNC_VIA", values.via, default="auto"),
+        credential=credential(variables, to, user=given["user"], password=password),
+        retries=pick(given["retries"], "ASYNCSYNC_RETRIES", values.retries, default=3),
+        timeout=given["timeout"] or variable(variables, "ASYNCSYNC_TIMEOUT", values.duration),
+        clean=pick(given["clean"], "ASYNCSYNC_CLEAN", values.yes_or_no, default=False),
+        access=Access(frozenset(given["plain_http"]), given["ca_file"], proxies or {}),
+        succeeded_log=pick(
+            given["succeeded_log"], "ASYNCSYNC_SUCCEEDED_LOG", Path, default=Path("succeeded.log")
+        ),
+        failed_list=given["failed_list"] or variable(variables, "ASYNCSYNC_FAILED_LIST", Path),
+        report=given["report"],
+        output=given["output"],
+        quiet=given["quiet"],
+    )
+
+
+def where_to(option: Destination | None, variables: Variables) -> Destination:
+    """The destination. Raises ConfigurationError that says how to name one."""
+    to = option or destination(variables)
+    if to is None:
+        raise ConfigurationError(
+            "Where to? Set REGISTRY (and NAMESPACE), or say --to registry.example/team."
+        )
+    return to
+
+
+def which_platforms(option: tuple[Platform, ...], variables: Variables) -> tuple[Platform, ...]:
+    """The platforms asked for; none: the engine's own. Raises ConfigurationError."""
+    chosen = option or variable(variables, "ASYNCSYNC_PLATFORM", values.platforms) or ()
+    distinct = tuple(dict.fromkeys(chosen))
+    if len(distinct) > 1:
+        raise ConfigurationError(
+            f"{'--platform' if option else 'ASYNCSYNC_PLATFORM'}: the engine brings one platform "
+            f"of an image, {', '.join(map(str, distinct))} are {len(distinct)}. Choose one."
+        )
+    return distinct
+
+
+def how_to_log(given: Given, variables: Variables) -> tuple[LogFormat, Level]:
+    """Form and level of the log: known before all else, since mistakes are told there too."""
+    if given["quiet"] and given["verbose"]:
+        raise ConfigurationError("-q and -v contradict each other. Choose one.")
+    chosen = given["log_format"] or variable(variables, "ASYNCSYNC_LOG_FORMAT", values.log_format)
+    if given["quiet"]:
+        return chosen or "console", Level.ERROR
+    level = (Level.WARNING, Level.INFO, Level.DEBUG)[min(given["verbose"], 2)]
+    return chosen or "console", level

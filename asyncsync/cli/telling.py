@@ -1,0 +1,137 @@
+"""All that is told of one run, and where: table, JSON, succeeded.log, files at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from asyncsync.cli.files import reason, replace
+from asyncsync.model.events import Chosen, Ended, Event
+from asyncsync.model.foreign import shown
+from asyncsync.model.job import CopyJob, Plan
+from asyncsync.model.outcome import Outcome, Report, Status
+from asyncsync.reporting.failed_list import failed_list
+from asyncsync.reporting.json import report_json
+from asyncsync.reporting.narration import Narration
+from asyncsync.reporting.succeeded_log import SucceededLog
+from asyncsync.reporting.table import Table
+from asyncsync.reporting.under_way import UnderWay
+from asyncsync.reporting.verdict import verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
+
+    from asyncsync.cli.output import Output
+    from asyncsync.cli.settings import Settings
+
+_QUIET_SECONDS = 30.0  # a person who watches begins to wonder
+
+
+class Telling:
+    """Listens to a run. Raises nothing: a full disk must not cost the images that are under way.
+
+    `complete` is False once something could not be written.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        log: FilteringBoundLogger,
+        narration: Narration,
+        out: Output,
+        succeeded: SucceededLog,
+    ) -> None:
+        self._plan, self._settings, self._log, self._out = plan, settings, log, out
+        self._narration, self._succeeded = narration, succeeded
+        self._table = Table(plan.jobs, coloured=out.coloured)
+        self._under_way = UnderWay()
+        self._ended: dict[CopyJob, Outcome] = {}
+        self._told: set[CopyJob] = set()
+        self._finished = False
+        self._via: str = settings.via
+        self._began = time.monotonic()
+        self.complete = True
+
+    def observe(self, event: Event) -> None:
+        """Hear one event of the run."""
+        self._under_way(event)
+        self._narration(event)
+        match event:
+            case Chosen(via):
+                self._via = via
+            case Ended(outcome):
+                self._ended[outcome.job] = outcome
+            case _:
+                pass
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell what became of one image."""
+        self._told.add(outcome.job)
+        self._kept("--succeeded-log", self._settings.succeeded_log, self._succeeded.tell, outcome)
+        hidden = self._settings.quiet and outcome.in_place
+        if self._settings.output == "table" and not hidden:
+            self._out.line(self._table.row(outcome))
+
+    def tell_alive(self) -> None:
+        """Tell what takes so long, if nothing has ended for a while."""
+        if self._under_way.quiet_for(_QUIET_SECONDS):
+            self._log.info("continued", under_way=list(self._under_way.longest()))
+
+    def tell_stopping(self, signal: str) -> None:
+        """Answer a signal."""
+        self._log.warning("stopped", signal=signal, under_way=len(self._under_way))
+
+    def finish(self, report: Report) -> None:
+        """Tell what was not told yet, write the files, tell the end; once."""
+        if self._finished:
+            return
+        self._finished = True
+        for outcome in report.outcomes:
+            if outcome.job not in self._told:
+                self.tell(outcome)
+        self._write_files(report)
+        if self._settings.output == "json":
+            self._out.line(report_json(report))
+            return
+        self._out.line("")
+        for line in self._verdict(report):
+            self._out.line(line)
+
+    def so_far(self) -> Report:
+        """The report of a run that has to be left before its end."""
+        seconds = time.monotonic() - self._began
+        return Report(self._via, seconds, tuple(map(self._last_known, self._plan.jobs)))
+
+    def _last_known(self, job: CopyJob) -> Outcome:
+        begun = Status.CANCELLED if job in self._under_way else Status.NOT_STARTED
+        return self._ended.get(job) or Outcome(job, begun)
+
+    def _write_files(self, report: Report) -> None:
+        wanted = (
+            ("--failed-list", self._settings.failed_list, failed_list),
+            ("--report", self._settings.report, lambda report: f"{report_json(report)}\n"),
+        )
+        for what, path, text in wanted:
+            if path is not None:
+                self._kept(what, path, lambda text, path=path: replace(path, text), text(report))
+
+    def _kept(self, what: str, path: Path, write: Callable[..., None], content: object) -> None:
+        try:
+            write(content)
+        except OSError as error:
+            if self.complete:  # once: the next image would only say it again
+                why = f"{what} {path} cannot be written ({reason(error)}); it is incomplete."
+                self._log.error("refused", reason=why)
+            self.complete = False
+
+    def _verdict(self, report: Report) -> Iterator[str]:
+        failed = self._settings.failed_list
+        return verdict(
+            report,
+            succeeded_log=shown(str(self._settings.succeeded_log)),
+            failed_list=shown(str(failed)) if failed else None,
+        )

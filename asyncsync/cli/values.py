@@ -1,0 +1,128 @@
+"""What can be written after an option or in a variable: text → value, or a ValueError that teaches.
+
+Both doors read with the same functions, so that they cannot drift apart. Our own values are
+imported where they are made, or `--help` would load them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+if TYPE_CHECKING:
+    from asyncsync.model.job import Destination
+    from asyncsync.model.platform import Platform
+
+Via = Literal["auto", "engine"]
+
+CONCURRENCY_MAX = 256
+_DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?")
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?")
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # newer click's has arguments, 8.1's none
+    """An option's value, read by one of the functions below."""
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name, self._parse = name, parse
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """Read what was written. Ends the command with what is wrong about it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            from asyncsync.model.foreign import shown
+
+            self.fail(shown(str(error)), param, ctx)
+
+
+def destination(text: str) -> Destination:
+    """Read `registry[:port][/namespace…]`."""
+    from asyncsync.model.job import Destination
+
+    return Destination.parse(text)
+
+
+def host(text: str) -> str:
+    """Read `host[:port]`."""
+    from asyncsync.model.reference import Registry
+
+    return Registry.parse(text).host
+
+
+def platform(text: str) -> Platform:
+    """Read `os/arch[/variant]`."""
+    from asyncsync.model.platform import Platform
+
+    return Platform.parse(text)
+
+
+def platforms(text: str) -> tuple[Platform, ...]:
+    """Read several platforms, separated by commas."""
+    return tuple(platform(part.strip()) for part in text.split(",") if part.strip())
+
+
+def via(text: str) -> Via:
+    """Read the name of a way to copy."""
+    return cast("Via", _one_of(text, "auto", "engine"))
+
+
+def log_format(text: str) -> Literal["console", "json"]:
+    """Read the name of a form of the log."""
+    return cast("Literal['console', 'json']", _one_of(text, "console", "json"))
+
+
+def concurrency(text: str) -> int:
+    """Read how many images are copied at once."""
+    number = _whole(text)
+    if not 1 <= number <= CONCURRENCY_MAX:
+        raise ValueError(f"{text} is not between 1 and {CONCURRENCY_MAX}")
+    return number
+
+
+def retries(text: str) -> int:
+    """Read how often something is tried again."""
+    return _whole(text)
+
+
+def duration(text: str) -> float:
+    """Read `90s`, `20m`, `5h30m` or plain seconds; more than nothing."""
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    elif text and (match := _DURATION.fullmatch(text)):
+        hours, minutes, rest = (float(part or 0) for part in match.groups())
+        seconds = hours * 3600 + minutes * 60 + rest
+    else:
+        raise ValueError(f"{text!r} is no duration; write 90s, 20m, 5h30m or plain seconds")
+    if seconds == 0:
+        raise ValueError("no time at all is no limit that an image could keep")
+    return seconds
+
+
+def yes_or_no(text: str) -> bool:
+    """Read 1, true, yes, on or 0, false, no, off, in any case."""
+    if text.lower() in _YES:
+        return True
+    if text.lower() in _NO:
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no; write {'/'.join(_YES)} or {'/'.join(_NO)}")
+
+
+def _whole(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", text) is None:
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def _one_of(text: str, *choices: str) -> str:
+    if text not in choices:
+        raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+    return text

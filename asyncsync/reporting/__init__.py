@@ -1,0 +1,1 @@
+"""Events and outcomes in words: log, table, files. Listens only; asks nobody, decides nothing."""

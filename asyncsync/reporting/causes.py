@@ -1,0 +1,93 @@
+"""Many failures, few causes: what is wrong once is told once.
+
+Pure, and in no format: a table, a summary page and an annotation word it each in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+
+from asyncsync.model.errors import (
+    AuthenticationFailed,
+    CopyError,
+    DiskFull,
+    EngineLost,
+    RateLimited,
+    RegistryUnavailable,
+    TlsError,
+)
+from asyncsync.model.foreign import shown
+from asyncsync.model.outcome import Outcome
+
+# What these say is about the host, whatever image met it first, and however it was worded.
+_ABOUT_THE_HOST = (AuthenticationFailed, RateLimited, RegistryUnavailable, TlsError)
+_ABOUT_THE_ENGINE = (EngineLost, DiskFull)  # there is one engine, whichever step it failed in
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One image that failed, with what it failed of."""
+
+    outcome: Outcome
+    error: CopyError
+
+    @property
+    def what(self) -> str:
+        """What went wrong, and in which step at which registry. One line, safe to print."""
+        where = self.error.where
+        step = f"{where.step} at " if where.step else ""
+        return f"{shown(self.error.what)} ({step}{shown(where.registry)})"
+
+    @property
+    def named(self) -> str:
+        """The same, with the image and its place in the list before it."""
+        job = self.outcome.job
+        return f"{job.source.familiar} ({shown(job.at.file)}:{job.at.line}): {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Failures that one advice mends, in the order in which they were given; never empty.
+
+    `common`: the words of the first are true of all. Else each has its own (a tag is missing
+    here, another there).
+    """
+
+    failures: tuple[Failure, ...]
+    common: bool
+
+    @property
+    def advice(self) -> str:
+        """What the user can do about all of them. One line, safe to print."""
+        longest = max(self.failures, key=lambda failure: failure.error.retry_after or 0)
+        return shown(longest.error.advice())
+
+
+def causes(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
+    """Group the failed among `outcomes` by what is wrong; in the order of their first ones."""
+    groups: dict[Hashable, list[Failure]] = {}
+    for failure in _failures(outcomes):
+        groups.setdefault(_key(failure.error), []).append(failure)
+    return tuple(Cause(tuple(group), _common(group)) for group in groups.values())
+
+
+def _failures(outcomes: Iterable[Outcome]) -> Iterator[Failure]:
+    for outcome in outcomes:
+        if outcome.error is not None:
+            yield Failure(outcome, outcome.error)
+
+
+def _key(error: CopyError) -> Hashable:
+    kind, where = type(error).__name__, error.where
+    if isinstance(error, _ABOUT_THE_ENGINE):
+        return kind
+    if isinstance(error, _ABOUT_THE_HOST):
+        return kind, where.registry, where.step
+    return kind, where.registry, where.step, error.advice()
+
+
+def _common(group: list[Failure]) -> bool:
+    if isinstance(group[0].error, _ABOUT_THE_HOST + _ABOUT_THE_ENGINE):
+        return True
+    return len({failure.error.what for failure in group}) == 1

@@ -1,0 +1,31 @@
+"""What is not in place, as a list for the next run; each reason is a comment above its image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asyncsync.model.foreign import shown
+from asyncsync.model.outcome import Outcome, Report
+
+
+def failed_list(report: Report) -> str:
+    """The text of the list. Read as a list, it gives the same sources in the same order."""
+    return "".join(f"{line}\n" for line in _lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    missing = [outcome for outcome in report.outcomes if not outcome.in_place]
+    if not missing:
+        yield "# Every image is in place."
+        return
+    yield f"# {len(missing)} of {len(report.outcomes)} images are not in place."
+    for outcome in missing:
+        yield f"# {_reason(outcome)}"
+        # The whole name: the short one of docker.io/a.b/c would be read as a registry's.
+        yield str(outcome.job.source)
+
+
+def _reason(outcome: Outcome) -> str:
+    if outcome.error is None:
+        return str(outcome.status)
+    return shown(f"{outcome.status}: {outcome.error}")

@@ -1,0 +1,150 @@
+"""The log on stderr: structlog with processors of its own, for people or for machines.
+
+An event is a verb in the past tense, everything else a key that means the same everywhere. The
+console writes known events as sentences; JSON has one object a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import structlog
+
+from asyncsync.model.foreign import shown
+from asyncsync.model.reference import Reference
+from asyncsync.reporting.units import count, duration, size
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
+
+LogFormat = Literal["console", "json"]
+_Values = Mapping[str, Any]
+
+_LINE_MAX = 1000  # characters: every value is bounded already, a line has a few of them
+# Told unless somebody wants errors alone: which way this run goes, and that it is alive.
+_TOLD_BY_DEFAULT = frozenset({"chosen", "continued"})
+_TOLD_ALWAYS = frozenset({"stopped"})  # the answer to a key that was pressed
+
+
+class Level(IntEnum):
+    """From where on the log is written."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Writable(Protocol):
+    """What a log is written to."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+
+
+def open_log(file: Writable, *, log_format: LogFormat, level: Level) -> FilteringBoundLogger:
+    """A log of its own: nothing is configured for the process, nothing is cached."""
+    written: list[Processor] = [_JSON_STAMP, structlog.processors.JSONRenderer(sort_keys=True)]
+    return structlog.wrap_logger(  # type: ignore[no-any-return]
+        structlog.PrintLogger(file),  # type: ignore[arg-type]  # it writes and flushes, no more
+        processors=[
+            _from(level),
+            structlog.processors.add_log_level,
+            _safe,
+            *(written if log_format == "json" else [_sentence]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(Level.DEBUG),
+        context_class=dict,
+        cache_logger_on_first_use=False,
+    )
+
+
+_JSON_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp")
+
+
+def _from(level: Level) -> Processor:
+    def drop(
+        _: WrappedLogger, method: str, values: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        event = values["event"]
+        told = event in _TOLD_ALWAYS or (event in _TOLD_BY_DEFAULT and level < Level.ERROR)
+        if not told and Level[method.upper()] < level:
+            raise structlog.DropEvent
+        return values
+
+    return drop
+
+
+def _safe(_: WrappedLogger, __: str, values: MutableMapping[str, Any]) -> _Values:
+    """Whatever somebody else wrote becomes one bounded line."""
+    return {key: shown(v) if isinstance(v, str) else v for key, v in values.items()}
+
+
+def _sentence(_: WrappedLogger, __: str, values: MutableMapping[str, Any]) -> str:
+    tell = _SENTENCES.get(values["event"], _plain)
+    return shown(tell(values), limit=_LINE_MAX)
+
+
+def _plain(values: _Values) -> str:
+    keys = " ".join(f"{k}={v}" for k, v in values.items() if k not in ("event", "level"))
+    return f"{values['event']} {keys}".strip()
+
+
+def _name(values: _Values) -> str:
+    return Reference.parse(values["image"]).familiar
+
+
+def _chosen(values: _Values) -> str:
+    return (
+        f"{count(values['images'], 'image')} to {values['destination']}, "
+        f"{values['concurrency']} at once, via={values['via']}: {values['why']}"
+    )
+
+
+def _copied(values: _Values) -> str:
+    moved = f", {size(values['bytes'])}" if values["bytes"] else ""
+    return f"{_name(values)}: copied{moved} in {duration(values['seconds'])}"
+
+
+def _failed(values: _Values) -> str:
+    return f"{_name(values)}: {values['reason']} ({_where(values)}). {values['advice']}"
+
+
+def _retried(values: _Values) -> str:
+    return (
+        f"{_name(values)}: {_where(values)} failed ({values['reason']}); "
+        f"attempt {values['attempt']} in {duration(values['wait_seconds'])}"
+    )
+
+
+def _stopped(values: _Values) -> str:
+    under_way = values["under_way"]
+    given_up = f"{count(under_way, 'image')} under way {'is' if under_way == 1 else 'are'} given up"
+    again = "Press Ctrl-C again" if values["signal"] == "SIGINT" else "A second signal is needed"
+    return f"Stopping: {given_up if under_way else 'nothing is under way'}. {again} to end at once."
+
+
+def _where(values: _Values) -> str:
+    return f"{values['step']} at {values['registry']}" if values["step"] else values["registry"]
+
+
+_SENTENCES: Mapping[str, Callable[[_Values], str]] = {
+    "chosen": _chosen,
+    "warned": lambda v: f"{v['file']}:{v['line']}:{v['column']}: {v['text']}",
+    "found_empty": lambda v: f"{v['file']} names no image",
+    "started": lambda v: f"{_name(v)}: {v['step']} started",
+    "ended": lambda v: f"{_name(v)}: {v['step']} ended after {duration(v['seconds'])}",
+    "retried": _retried,
+    "waited": lambda v: f"{_name(v)}: waited {duration(v['seconds'])}: {v['reason']}",
+    "noted": lambda v: f"{_name(v)}: {v['text']}",
+    "copied": _copied,
+    "unchanged": lambda v: f"{_name(v)}: unchanged",
+    "failed": _failed,
+    "cancelled": lambda v: f"{_name(v)}: cancelled",
+    "not_started": lambda v: f"{_name(v)}: not started",
+    "continued": lambda v: f"still under way: {', '.join(v['under_way'])}",
+    "stopped": _stopped,
+    "refused": lambda v: str(v["reason"]),
+}

@@ -1,0 +1,109 @@
+"""Writes a run's events into the log, each at its level and under its keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asyncsync.model.events import (
+    BytesMoved,
+    Chosen,
+    Ended,
+    Event,
+    Noted,
+    Retried,
+    StepEnded,
+    StepStarted,
+    Waited,
+)
+from asyncsync.model.outcome import Outcome, Status
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from asyncsync.model.job import Destination, Plan
+
+_LONG_WAIT_SECONDS = 10  # from here on, somebody who watches asks what is wrong
+
+
+class Narration:
+    """A listener. `failures_shown`: something else tells each failure, so the log need not."""
+
+    def __init__(self, log: FilteringBoundLogger, *, failures_shown: bool) -> None:
+        self._log, self._failures_shown = log, failures_shown
+        self._run: dict[str, Any] = {}
+
+    def begin(self, plan: Plan, *, to: Destination, concurrency: int) -> None:
+        """Tell what is odd about the list; the first event will say what the run is about."""
+        self._run = {"images": len(plan.jobs), "destination": str(to), "concurrency": concurrency}
+        for warning in plan.warnings:
+            at = warning.at
+            self._log.warning(
+                "warned", file=at.file, line=at.line, column=at.column, text=warning.text
+            )
+
+    def __call__(self, event: Event) -> None:
+        """Write one event down."""
+        match event:
+            case Chosen(via, why):
+                self._log.info("chosen", via=via, why=why, **self._run)
+            case BytesMoved():
+                pass  # far too many; the sum is the outcome's
+            case Ended(outcome):
+                self._ended(outcome)
+            case _:
+                self._about_job(event, str(event.job.source))
+
+    def _about_job(
+        self, event: StepStarted | StepEnded | Retried | Waited | Noted, image: str
+    ) -> None:
+        match event:
+            case StepStarted(_, step):
+                self._log.debug("started", image=image, step=str(step))
+            case StepEnded(_, step, seconds):
+                self._log.debug("ended", image=image, step=str(step), seconds=round(seconds, 3))
+            case Retried(_, attempt, wait, error):
+                where = _where(error.where.registry, error.where.step)
+                self._log.warning(
+                    "retried",
+                    image=image,
+                    **where,
+                    attempt=attempt,
+                    wait_seconds=round(wait, 3),
+                    reason=error.what,
+                )
+            case Waited(_, why, seconds):
+                tell = self._log.warning if seconds >= _LONG_WAIT_SECONDS else self._log.info
+                tell("waited", image=image, reason=why, seconds=round(seconds, 3))
+            case Noted(_, text):
+                self._log.warning("noted", image=image, text=text)
+
+    def _ended(self, outcome: Outcome) -> None:
+        image, error = str(outcome.job.source), outcome.error
+        if error is not None:
+            tell = self._log.info if self._failures_shown else self._log.error
+            where = _where(error.where.registry, error.where.step)
+            tell(
+                "failed",
+                image=image,
+                **where,
+                kind=type(error).__name__,
+                reason=error.what,
+                advice=error.advice(),
+                attempt=outcome.attempts,
+            )
+        elif outcome.status is Status.COPIED:
+            self._log.info(
+                "copied",
+                image=image,
+                target=str(outcome.job.target),
+                digest=str(outcome.digest),
+                bytes=outcome.bytes_moved,
+                seconds=round(outcome.seconds, 3),
+                attempt=outcome.attempts,
+            )
+        else:
+            self._log.info(str(outcome.status), image=image, target=str(outcome.job.target))
+
+
+def _where(registry: str, step: object) -> dict[str, str | None]:
+    return {"registry": registry, "step": str(step) if step else None}

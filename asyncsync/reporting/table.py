@@ -1,0 +1,65 @@
+"""The table on stdout: one row an image, as it ends. And the table of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from asyncsync.model.foreign import shown
+from asyncsync.model.job import CopyJob, Plan
+from asyncsync.model.outcome import Outcome, Status
+from asyncsync.reporting.units import count, duration, size
+
+_STATUS_WIDTH = max(len(status) for status in Status)
+_NAME_WIDTH_MAX = 60  # characters; a longer name pushes its own row alone
+_PLAN_WIDTH_MAX = 40  # characters; behind a longer name the target takes a line of its own
+_COLOURS = {  # SGR codes
+    Status.COPIED: "32",  # green
+    Status.UNCHANGED: "2",  # dim
+    Status.FAILED: "31;1",  # bold red
+    Status.CANCELLED: "33",  # yellow
+    Status.NOT_STARTED: "33",
+}
+
+
+class Table:
+    """Rows whose columns fit all of `jobs`; `coloured` where a person sees them in a terminal."""
+
+    def __init__(self, jobs: Sequence[CopyJob], *, coloured: bool = False) -> None:
+        names = (len(job.source.familiar) for job in jobs)
+        self._width = min(max(names, default=0), _NAME_WIDTH_MAX)
+        self._coloured = coloured
+
+    def row(self, outcome: Outcome) -> str:
+        """What became of one image: status, name, size and time, or its line in the list."""
+        name = outcome.job.source.familiar.ljust(self._width)
+        return f"  {self._status(outcome.status)}  {name}  {_detail(outcome)}".rstrip()
+
+    def _status(self, status: Status) -> str:
+        word = status.replace("_", " ")
+        padding = " " * (_STATUS_WIDTH - len(word))
+        return (
+            f"\x1b[{_COLOURS[status]}m{word}\x1b[0m{padding}" if self._coloured else word + padding
+        )
+
+
+def _detail(outcome: Outcome) -> str:
+    if not outcome.in_place:
+        at = outcome.job.at
+        return f"{shown(at.file)}:{at.line}"
+    if outcome.status is Status.UNCHANGED:
+        return ""
+    moved = size(outcome.bytes_moved) if outcome.bytes_moved else ""
+    return f"{moved:>8}    {duration(outcome.seconds)}"
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """What would go where, then how many."""
+    names = [job.source.familiar for job in plan.jobs]
+    width = min(max(map(len, names), default=0), _PLAN_WIDTH_MAX)
+    for name, job in zip(names, plan.jobs, strict=True):
+        target = " ".join([str(job.target), *(f"({platform})" for platform in job.platforms)])
+        if len(name) > width:
+            yield f"  {name}"
+            name = ""
+        yield f"  {name:<{width}}  {target}"
+    yield f"{count(len(plan.jobs), 'image')}. Nothing was copied."

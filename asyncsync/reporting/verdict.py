@@ -1,0 +1,85 @@
+"""What is said when a run is over: each cause once with its advice, then the counts.
+
+The most important line comes last, where the eye is when a command ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from asyncsync.model.foreign import shown
+from asyncsync.model.outcome import Report, Status
+from asyncsync.reporting.causes import Cause, Failure, causes
+from asyncsync.reporting.units import count, duration, size
+
+_NAMED_MAX = 10  # lines of one cause; a screen has little more than twice as many
+_POSITIONS_MAX = 5
+
+
+def verdict(report: Report, *, succeeded_log: str, failed_list: str | None = None) -> Iterator[str]:
+    """Tell a finished run's failures and counts. `succeeded_log`, `failed_list`: names of files."""
+    for cause in causes(report.outcomes):
+        yield from _about(cause, failed_list)
+        yield ""
+    if not report.outcomes:
+        yield "No image, nothing to copy."
+        return
+    yield " ".join([counts(report), _moved(report), *_files(report, succeeded_log, failed_list)])
+    if report.counts[Status.FAILED] and not _ended_early(report):
+        yield "Run the same command again to retry: what is in place is skipped."
+
+
+def counts(report: Report) -> str:
+    """How many images have which status: `9 copied, 2 unchanged, 1 failed.`"""
+    told = (f"{n} {status.replace('_', ' ')}" for status, n in report.counts.items() if n)
+    return f"{', '.join(told)}."
+
+
+def _about(cause: Cause, failed_list: str | None) -> Iterator[str]:
+    several = len(cause.failures) > 1
+    if cause.common and several:
+        yield f"{count(len(cause.failures), 'image')}: {cause.failures[0].what}."
+    else:
+        yield from (f"{failure.named}." for failure in cause.failures[:_NAMED_MAX])
+        yield from _more(len(cause.failures) - _NAMED_MAX, failed_list)
+    yield f"  {cause.advice}"
+    if cause.common and several:
+        first = _positions(cause.failures[:_POSITIONS_MAX])
+        yield " ".join([f"  {first}", *_more(len(cause.failures) - _POSITIONS_MAX, failed_list)])
+
+
+def _more(left: int, failed_list: str | None) -> Iterator[str]:
+    if left > 0:
+        where = f"all in {failed_list}" if failed_list else "--failed-list FILE writes them all"
+        yield f"and {left} more ({where})"
+
+
+def _positions(failures: Sequence[Failure]) -> str:
+    """`images.yaml:12, 14, 18`; a file's name stands once."""
+    places = [failure.outcome.job.at for failure in failures]
+    return ", ".join(
+        f"{shown(file)}:{', '.join(str(at.line) for at in group)}"
+        for file, group in groupby(places, key=lambda at: at.file)
+    )
+
+
+def _moved(report: Report) -> str:
+    took = duration(report.seconds)
+    if report.bytes_moved:
+        return f"{size(report.bytes_moved)} moved in {took}."
+    if report.counts[Status.COPIED]:  # the engine had all of it, and has pushed it
+        return f"It took {took}."
+    return f"Nothing was moved in {took}."
+
+
+def _files(report: Report, succeeded_log: str, failed_list: str | None) -> Iterator[str]:
+    if any(outcome.in_place for outcome in report.outcomes):
+        goes_on = "; the next run goes on from there" if _ended_early(report) else ""
+        yield f"{succeeded_log} names what is in place{goes_on}."
+    if failed_list and not report.ok:
+        yield f"{failed_list} lists what is not."
+
+
+def _ended_early(report: Report) -> bool:
+    return bool(report.counts[Status.CANCELLED] or report.counts[Status.NOT_STARTED])

@@ -1,0 +1,267 @@
+"""The commands as they are typed: exact words, exit codes, and nothing moved."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from asyncsync.cli import asyncsync
+
+SECRET = "hunter2-of-the-tests"
+MISTAKES = "Nginx:1.27\n\nghcr.io/x/y：1.0\n"
+TOLD = """\
+images.yaml:1:1: no image is called 'Nginx:1.27': names are lower case. Write nginx:1.27
+images.yaml:3:12: '：' is a full-width colon. Write ghcr.io/x/y:1.0
+2 mistakes in images.yaml. Nothing was copied.
+"""
+SYNC = ("sync", "--to", "r.example/team")
+
+
+@pytest.fixture(autouse=True)
+def nobodys_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to be in, and no variable that anybody has set."""
+    for name in os.environ:
+        if name.startswith(("ASYNCSYNC_", "REGISTRY", "NAMESPACE", "DOCKER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker-config"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*args: str, stdin: str | None = None, **variables: str) -> Result:
+    return CliRunner().invoke(asyncsync, args, input=stdin, env=variables)
+
+
+def write(text: str = "nginx:1.27\n", name: str = "images.yaml") -> None:
+    Path(name).write_text(text)
+
+
+def test_help_names_the_commands_and_shows_them_at_work() -> None:
+    told = call("--help")
+    assert told.exit_code == 0
+    for word in ("sync", "plan", "images.yaml", "asyncsync plan --to registry.example/team"):
+        assert word in told.stdout
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--to", "REGISTRY with NAMESPACE", "-c, --concurrency", "ASYNCSYNC_CONCURRENCY",
+        "--fail-fast", "ASYNCSYNC_FAIL_FAST", "--via", "ASYNCSYNC_VIA", "--platform",
+        "ASYNCSYNC_PLATFORM", "--user", "REGISTRY_USER", "--password-stdin", "REGISTRY_PASSWORD",
+        "--retries", "ASYNCSYNC_RETRIES", "--timeout", "ASYNCSYNC_TIMEOUT", "--clean",
+        "ASYNCSYNC_CLEAN", "--succeeded-log", "ASYNCSYNC_SUCCEEDED_LOG", "--failed-list",
+        "ASYNCSYNC_FAILED_LIST", "--plain-http", "--ca-file", "--output", "--report",
+        "--log-format", "ASYNCSYNC_LOG_FORMAT", "-q, --quiet", "-v, --verbose", "Exit codes",
+    ],
+)  # fmt: skip
+def test_the_help_of_sync_has_every_option_and_variable(word: str) -> None:
+    assert word in call("sync", "--help").stdout
+
+
+def test_the_version_is_the_packages() -> None:
+    from asyncsync import __version__
+
+    told = call("--version")
+    assert (told.stdout, told.exit_code) == (f"asyncsync {__version__}\n", 0)
+
+
+def test_plan_tells_what_would_go_where() -> None:
+    write("nginx:1.27\nghcr.io/a/b/core:dev\nnginx:1.27\n")
+    told = call("plan", REGISTRY="r.example:5000", NAMESPACE="team")
+    assert told.stdout == (
+        "  nginx:1.27            r.example:5000/team/nginx:1.27\n"
+        "  ghcr.io/a/b/core:dev  r.example:5000/team/core:dev\n"
+        "2 images. Nothing was copied.\n"
+    )
+    assert told.stderr.startswith("images.yaml:3:1: nginx:1.27 ")
+    assert told.exit_code == 0
+
+
+def test_plan_reads_stdin_and_writes_json() -> None:
+    told = call(
+        "plan", "-", "--to", "r.example", "--platform", "linux/arm64", "--output", "json",
+        stdin="nginx:1.27",
+    )  # fmt: skip
+    assert json.loads(told.stdout) == {
+        "version": 1,
+        "jobs": [
+            {
+                "source": "docker.io/library/nginx:1.27",
+                "target": "r.example/nginx:1.27",
+                "platforms": ["linux/arm64"],
+                "file": "-",
+                "line": 1,
+            }
+        ],
+        "warnings": [],
+    }
+    assert (told.stderr, told.exit_code) == ("", 0)
+
+
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_all_mistakes_of_a_list_are_told_and_nothing_is_touched(command: str) -> None:
+    write(MISTAKES)
+    write("of the last run", "succeeded.log")
+    told = call(command, "--to", "r.example/team")
+    assert (told.stdout, told.stderr, told.exit_code) == ("", TOLD, 2)
+    assert Path("succeeded.log").read_text() == "of the last run"
+
+
+def test_two_images_that_would_become_one_are_told() -> None:
+    write("quay.io/b/app:1\nghcr.io/a/app:1\n")
+    told = call(*SYNC)
+    assert told.stderr.splitlines()[-1] == "1 mistake in images.yaml. Nothing was copied."
+    assert "r.example/team/app:1" in told.stderr
+    assert told.exit_code == 2
+
+
+def test_mistakes_on_stdin_are_told_by_line() -> None:
+    told = call(*SYNC, "-", stdin="UPPER:1\n")
+    assert told.stderr.startswith("-:1:1: ")
+    assert told.stderr.endswith("1 mistake in stdin. Nothing was copied.\n")
+    assert told.exit_code == 2
+
+
+def test_a_missing_list_says_how_to_make_one() -> None:
+    told = call(*SYNC)
+    assert told.stderr == (
+        "There is no list images.yaml. Write one with an image a line, as nginx:1.27, "
+        "or name yours: asyncsync sync LIST (- reads stdin).\n"
+    )
+    assert told.exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_no_destination_says_how_to_name_one(command: str) -> None:
+    write()
+    told = call(command, REGISTRY="", NAMESPACE="team")
+    assert told.stderr == (
+        "Where to? Set REGISTRY (and NAMESPACE), or say --to registry.example/team.\n"
+    )
+    assert told.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--to", "https://r.example/"),
+        ("--concurrency", "0"),
+        ("--concurrency", "257"),
+        ("--via", "direct"),
+        ("--platform", "linux"),
+        ("--platform", "linux/amd64", "--platform", "linux/arm64"),
+        ("--retries", "-1"),
+        ("--timeout", "soon"),
+        ("--plain-http", "http://r.example"),
+        ("--ca-file", "none.pem"),
+        ("--output", "xml"),
+        ("--log-format", "xml"),
+        ("--password", SECRET),
+        ("--user", "me"),
+        ("--succeeded-log", "."),
+        ("--succeeded-log", "none/file"),
+        ("--failed-list", "."),
+        ("--report", "none/file"),
+        ("--report", "succeeded.log"),
+        ("--succeeded-log", "images.yaml"),
+        ("--report", "images.yaml"),
+        ("-q", "-v"),
+        (".",),
+        ("none.yaml",),
+        ("images.yaml", "more.yaml"),
+    ],
+)
+def test_a_wrong_command_is_a_message_and_touches_nothing(args: tuple[str, ...]) -> None:
+    write()
+    told = call(*SYNC, *args)
+    assert told.exit_code == 2
+    assert told.stdout == ""
+    assert told.stderr.strip()
+    assert "Traceback" not in told.stderr
+    assert os.listdir() == ["images.yaml"]
+    assert Path("images.yaml").read_text() == "nginx:1.27\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("REGISTRY", "https://host/"),
+        ("NAMESPACE", "Team"),
+        ("REGISTRY_NAMESPACE", "Team"),
+        ("REGISTRY_USER", "me"),
+        ("REGISTRY_PASSWORD", SECRET),
+        ("ASYNCSYNC_CONCURRENCY", "many"),
+        ("ASYNCSYNC_FAIL_FAST", "maybe"),
+        ("ASYNCSYNC_VIA", "direct"),
+        ("ASYNCSYNC_PLATFORM", "linux/amd64,linux/arm64"),
+        ("ASYNCSYNC_RETRIES", "-1"),
+        ("ASYNCSYNC_TIMEOUT", "soon"),
+        ("ASYNCSYNC_CLEAN", "2"),
+        ("ASYNCSYNC_SUCCEEDED_LOG", "none/file"),
+        ("ASYNCSYNC_FAILED_LIST", "none/file"),
+        ("ASYNCSYNC_LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_variable_is_one_message(variable: str, text: str) -> None:
+    write()
+    told = call("sync", **{"REGISTRY": "r.example", variable: text})
+    assert told.exit_code == 2
+    assert told.stdout == ""
+    assert len(told.stderr.splitlines()) == 1
+    assert SECRET not in told.stderr
+    if not variable.endswith(("_LOG", "_LIST", "USER", "PASSWORD")):
+        assert told.stderr.startswith(f"{variable}: ")
+
+
+def test_stdin_is_not_list_and_password_at_once() -> None:
+    told = call(*SYNC, "-", "--user", "me", "--password-stdin", stdin=SECRET)
+    assert told.exit_code == 2
+    assert "stdin cannot be list and password at once" in told.stderr
+    assert SECRET not in told.output
+
+
+def test_an_empty_password_is_told() -> None:
+    write()
+    told = call(*SYNC, "--user", "me", "--password-stdin", stdin="\n")
+    assert (told.exit_code, told.stderr) == (2, "--password-stdin: stdin has no password.\n")
+
+
+def test_an_empty_list_is_a_warning_and_no_failure() -> None:
+    write("# nothing yet\n")
+    told = call(*SYNC, "--failed-list", "failed.yaml", "--report", "report.json")
+    assert told.stderr == "images.yaml names no image\n"
+    assert told.stdout == "\nNo image, nothing to copy.\n"
+    assert told.exit_code == 0
+    assert Path("succeeded.log").read_text() == ""
+    assert Path("failed.yaml").read_text() == "# Every image is in place.\n"
+    assert json.loads(Path("report.json").read_text())["outcomes"] == []
+
+
+def test_json_on_stderr_is_json_for_mistakes_too() -> None:
+    write(MISTAKES)
+    told = call(*SYNC, "--log-format", "json")
+    objects = [json.loads(line) for line in told.stderr.splitlines()]
+    assert [each["reason"] for each in objects] == TOLD.splitlines()
+    assert {(each["event"], each["level"]) for each in objects} == {("refused", "error")}
+
+
+def test_an_absent_engine_is_a_message_and_nothing_moves() -> None:
+    write()
+    told = call(*SYNC, "--via", "engine", REGISTRY_USER="me", REGISTRY_PASSWORD=SECRET)
+    assert told.exit_code == 2
+    assert told.stdout == ""
+    assert "no-engine.sock" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert SECRET not in told.stderr
+
+
+def test_a_hostile_name_of_a_list_stays_one_line() -> None:
+    told = call(*SYNC, "\x1b[2J::error::none\n.yaml")
+    assert told.exit_code == 2
+    assert told.stderr.rstrip("\n").isprintable()

@@ -1,0 +1,61 @@
+"""Whatever ends a command is words and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from asyncsync.cli.ending import Ending
+from asyncsync.model.errors import ConfigurationError, ListError
+from asyncsync.model.spec import Mistake, Position
+
+SECRET = "hunter2-of-the-tests"
+
+
+def ended_by(error: BaseException, *, traceback: bool = False) -> tuple[list[str], int]:
+    lines: list[str] = []
+    ending = Ending()
+    ending.tell, ending.traceback, ending.secrets = lines.append, traceback, (SECRET,)
+    ending.name_list("images.yaml")
+    with pytest.raises(click.exceptions.Exit) as exit_, ending.told():
+        raise error
+    return lines, exit_.value.exit_code
+
+
+def test_what_a_user_can_mend_is_told_with_exit_code_2() -> None:
+    error = ConfigurationError("This is wrong.\n  Do that.")
+    assert ended_by(error) == (["This is wrong.", "  Do that."], 2)
+
+
+def test_mistakes_are_counted() -> None:
+    error = ListError([Mistake(Position("images.yaml", n), "no") for n in (1, 2, 3)])
+    lines, code = ended_by(error)
+    assert lines[-1] == "3 mistakes in images.yaml. Nothing was copied."
+    assert (len(lines), code) == (4, 2)
+
+
+def test_a_bug_says_that_it_is_one_and_how_to_tell_more() -> None:
+    assert ended_by(KeyError(SECRET)) == (
+        [
+            "This is a bug in asyncsync (KeyError). "
+            "Please report it, with what the same command tells with -vv."
+        ],
+        1,
+    )
+
+
+def test_asked_for_more_a_bug_tells_where_but_no_secret() -> None:
+    lines, code = ended_by(KeyError(SECRET), traceback=True)
+    assert code == 1
+    assert any("test_ending.py" in line for line in lines)
+    assert lines[-1] == "  KeyError: '***'"
+
+
+def test_ctrl_c_is_no_traceback() -> None:
+    assert ended_by(KeyboardInterrupt()) == (["Stopped. Nothing was copied."], 130)
+
+
+def test_foreign_words_in_an_error_stay_one_line() -> None:
+    (line,), _ = ended_by(ConfigurationError("\x1b[2J::error::" + "x" * 10**6))
+    assert line.isprintable()
+    assert len(line) <= 500

@@ -1,0 +1,91 @@
+"""Files are checked before anything moves, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from asyncsync.cli.files import check_writable, open_fresh, read_list, replace
+from asyncsync.model.errors import ConfigurationError, ListError
+
+
+def test_a_list_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "images.yaml"
+    path.write_bytes(b"\xef\xbb\xbfnginx:1\r\n")
+    (spec,) = read_list(str(path))
+    assert str(spec.source) == "docker.io/library/nginx:1"
+    assert spec.at.file == str(path)
+
+
+def test_a_list_that_cannot_be_read_is_a_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"There is no list .*none.yaml"):
+        read_list(str(tmp_path / "none.yaml"))
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        read_list(str(tmp_path))
+    with pytest.raises(ConfigurationError, match="cannot be read: "):
+        read_list("a\0b")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be read: Not a directory"):
+        read_list(str(tmp_path / "file" / "list"))
+    (tmp_path / "binary").write_bytes(b"\xff\x00")
+    with pytest.raises(ListError, match="UTF-8"):
+        read_list(str(tmp_path / "binary"))
+
+
+def test_a_check_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "succeeded.log"
+    check_writable("--succeeded-log", path, {})
+    assert not path.exists()
+    path.write_text("of the last run")
+    check_writable("--succeeded-log", path, {})
+    assert path.read_text() == "of the last run"
+
+
+def test_what_cannot_be_written_names_its_option(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none" / "file", Path("a\0b"), Path("/proc/file")):
+        with pytest.raises(ConfigurationError, match=r"^--report .* cannot be written: "):
+            check_writable("--report", path, {})
+            open_fresh("--report", path)
+
+
+def test_two_options_cannot_write_one_file(tmp_path: Path) -> None:
+    taken: dict[Path, str] = {}
+    check_writable("--failed-list", tmp_path / "a", taken)
+    with pytest.raises(ConfigurationError, match=r"--report .* is what --failed-list writes"):
+        check_writable("--report", tmp_path / "." / "a", taken)
+    for option in ("--failed-list", "--report"):  # a device has room for all
+        check_writable(option, Path(os.devnull), taken)
+
+
+def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("old")
+    link.symlink_to(real)
+    replace(link, "new\n")
+    assert real.read_text() == "new\n"
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, real]
+
+
+def test_a_device_is_written_and_not_replaced() -> None:
+    replace(Path(os.devnull), "new")
+    assert not Path(os.devnull).is_file()
+
+
+def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace(tmp_path / "folder" / "none" / "file", "new")
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_pipe_takes_a_report_too(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    path = Path(f"/dev/fd/{writing}")  # what a shell makes of >(program)
+    check_writable("--report", path, {})
+    replace(path, "{}\n")
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        assert file.read() == "{}\n"

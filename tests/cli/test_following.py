@@ -1,0 +1,212 @@
+"""A run is followed to its last line, however it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from asyncsync.cli.following import follow
+from asyncsync.cli.output import Output
+from asyncsync.cli.settings import Given, Settings, settings
+from asyncsync.cli.signals import Interruption
+from asyncsync.cli.telling import Telling
+from asyncsync.model.errors import CopyError, EngineUnavailable, NotFound, Where
+from asyncsync.model.events import BytesMoved, Chosen, Copy, Observe, StepStarted
+from asyncsync.model.job import CopyJob, Destination, Plan, Step
+from asyncsync.model.outcome import Copied, Outcome, Report
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.spec import Position
+from asyncsync.reporting.log import Level, open_log
+from asyncsync.reporting.narration import Narration
+from asyncsync.reporting.succeeded_log import SucceededLog
+from asyncsync.scheduling import Run, running
+
+DIGEST = Digest.of(b"a manifest")
+NAMES = ("nginx:1.27", "missing:1", "redis:7")
+
+
+class Scripted:
+    """A run of the real scheduler, whose copies are a script."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __aiter__(self) -> AsyncIterator[Outcome]:
+        return self._run.__aiter__()
+
+    def stop(self) -> None:
+        self._run.stop()
+
+    @property
+    def report(self) -> Report:
+        return Report("engine", 2.0, self._run.told)
+
+
+async def copy(job: CopyJob, observe: Observe) -> Copied:
+    """Bring a thousand bytes; what is called missing is not found."""
+    observe(StepStarted(job, Step.PULL))
+    await anyio.lowlevel.checkpoint()
+    if "missing" in job.source.repository:
+        raise NotFound("there is no tag 1", Where("docker.io", str(job.source), Step.PULL))
+    observe(BytesMoved(job, 1000))
+    return Copied(DIGEST, changed="redis" not in job.source.repository)
+
+
+class Screen:
+    """What the command tells of a run of NAMES, and where it went."""
+
+    def __init__(self, folder: Path, out: io.StringIO | None = None, **options: object) -> None:
+        jobs = [
+            CopyJob(
+                Reference.parse(name), Reference.parse(f"r.example/team/{name}"), (),
+                Position("images.yaml", line),
+            )
+            for line, name in enumerate(NAMES, start=1)
+        ]  # fmt: skip
+        self.plan = Plan(tuple(jobs))
+        self.stdout, self.stderr = out or io.StringIO(), io.StringIO()
+        self.settings = chosen(folder, **options)
+        self.log_path = self.settings.succeeded_log
+        log = open_log(self.stderr, log_format="console", level=Level.WARNING)
+        narration = Narration(log, failures_shown=True)
+        narration.begin(self.plan, to=self.settings.to, concurrency=1)
+        self.file = self.log_path.open("w")
+        self.telling = Telling(
+            self.plan, self.settings, log, narration, Output(self.stdout), SucceededLog(self.file)
+        )
+
+    @asynccontextmanager
+    async def opening(self, script: Copy = copy) -> AsyncIterator[Scripted]:
+        self.telling.observe(Chosen("engine", "a script"))
+        jobs, observe = self.plan.jobs, self.telling.observe
+        async with running(jobs, script, concurrency=1, observe=observe) as run:
+            yield Scripted(run)
+
+    async def follow(self, opening: AbstractAsyncContextManager[Scripted] | None = None) -> Report:
+        with self.file:
+            return await follow(opening or self.opening(), self.telling, Interruption())
+
+
+def chosen(folder: Path, **options: object) -> Settings:
+    nothing = dict.fromkeys(Given.__annotations__)
+    given = {
+        **nothing, "to": Destination.parse("r.example/team"), "platforms": (), "plain_http": (),
+        "output": "table", "quiet": False, "succeeded_log": folder / "succeeded.log", **options,
+    }  # fmt: skip
+    return settings(given, {})  # type: ignore[arg-type]
+
+
+async def test_rows_then_causes_then_counts_are_told(tmp_path: Path) -> None:
+    failed, report = tmp_path / "failed.yaml", tmp_path / "report.json"
+    screen = Screen(tmp_path, failed_list=failed, report=report)
+
+    await screen.follow()
+
+    assert screen.stderr.getvalue() == (
+        "3 images to r.example/team, 1 at once, via=engine: a script\n"
+    )
+    lines = screen.stdout.getvalue().splitlines()
+    assert [line.split()[:2] for line in lines[:3]] == [
+        ["copied", "nginx:1.27"], ["failed", "missing:1"], ["unchanged", "redis:7"],
+    ]  # fmt: skip
+    assert lines[3:] == [
+        "",
+        "missing:1 (images.yaml:2): there is no tag 1 (pull at docker.io).",
+        "  Correct the name or the tag in the list, or comment the line out with #.",
+        "",
+        f"1 copied, 1 unchanged, 1 failed. 2.0 kB moved in 2.0 s. {screen.log_path} names what is "
+        f"in place. {failed} lists what is not.",
+        "Run the same command again to retry: what is in place is skipped.",
+    ]
+    assert screen.log_path.read_text().splitlines() == [
+        f"docker.io/library/nginx:1.27 -> r.example/team/nginx:1.27@{DIGEST}",
+        f"docker.io/library/redis:7 -> r.example/team/redis:7@{DIGEST}",
+    ]
+    assert failed.read_text().splitlines()[-1] == "docker.io/library/missing:1"
+    assert json.loads(report.read_text())["counts"]["failed"] == 1
+
+
+async def test_json_is_all_that_stdout_carries(tmp_path: Path) -> None:
+    screen = Screen(tmp_path, output="json")
+    await screen.follow()
+    document = json.loads(screen.stdout.getvalue())
+    assert document["via"] == "engine"
+    assert [each["status"] for each in document["outcomes"]] == ["copied", "failed", "unchanged"]
+
+
+async def test_quiet_leaves_failures_and_counts(tmp_path: Path) -> None:
+    screen = Screen(tmp_path, quiet=True)
+    await screen.follow()
+    lines = screen.stdout.getvalue().splitlines()
+    assert lines[0].split()[:2] == ["failed", "missing:1"]
+    assert lines[-2].startswith("1 copied, 1 unchanged, 1 failed.")
+
+
+async def test_a_full_disk_does_not_end_the_copying_but_is_told(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("only Linux has a disk that is always full")
+    screen = Screen(tmp_path, failed_list=full)
+
+    report = await screen.follow()
+
+    assert len(report.outcomes) == 3
+    assert not screen.telling.complete
+    assert "--failed-list /dev/full cannot be written" in screen.stderr.getvalue()
+
+
+async def test_what_the_library_refuses_reaches_the_caller_bare(tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def refusing() -> AsyncIterator[Scripted]:
+        raise EngineUnavailable("No Docker Engine answers.")
+        yield
+
+    screen = Screen(tmp_path)
+    with pytest.raises(EngineUnavailable):
+        await screen.follow(refusing())
+    assert screen.stdout.getvalue() == ""
+
+
+async def test_a_bug_in_mid_run_does_not_hide_what_is_in_place(tmp_path: Path) -> None:
+    async def buggy(job: CopyJob, observe: Observe) -> Copied:
+        if "redis" in job.source.repository:
+            raise KeyError("a bug")
+        return await copy(job, observe)
+
+    screen = Screen(tmp_path)
+    with pytest.raises(KeyError):
+        await screen.follow(screen.opening(buggy))
+
+    assert "1 copied, 1 failed, 1 cancelled." in screen.stdout.getvalue()
+    assert screen.log_path.read_text().startswith("docker.io/library/nginx:1.27 -> ")
+
+
+async def test_hostile_words_never_begin_a_line(tmp_path: Path) -> None:
+    async def hostile(job: CopyJob, observe: Observe) -> Copied:
+        raise CopyError("\x1b[2J\r\n::error::" + "x" * 10**6, Where("docker.io", "a", Step.PULL))
+
+    screen = Screen(tmp_path, failed_list=tmp_path / "failed.yaml")
+    await screen.follow(screen.opening(hostile))
+
+    written = screen.stdout.getvalue() + (tmp_path / "failed.yaml").read_text()
+    for line in written.splitlines():
+        assert line.isprintable()
+        assert not line.lstrip(" #").startswith("::")
+        assert len(line) < 1000
+
+
+async def test_a_reader_that_leaves_does_not_end_the_copying(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    screen = Screen(tmp_path, out=Gone())
+    report = await screen.follow()
+    assert len(report.outcomes) == 3
+    assert len(screen.log_path.read_text().splitlines()) == 2

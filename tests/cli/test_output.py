@@ -1,0 +1,64 @@
+"""A reader that leaves ends the table, not the copying."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from parts.commands import Command
+
+from asyncsync.cli.output import Output
+
+
+def test_a_line_is_seen_at_once() -> None:
+    file = io.StringIO()
+    Output(file).line("now")
+    assert file.getvalue() == "now\n"
+
+
+def test_after_the_reader_has_left_nothing_is_raised() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as file:
+        out = Output(file)
+        os.close(reading)
+        out.line("nobody reads this")
+        assert isinstance(out.lost, BrokenPipeError)
+        out.line("nor that")
+
+
+def test_colours_are_for_terminals_alone() -> None:
+    assert not Output(io.StringIO()).coloured
+
+
+def test_a_plan_that_nobody_reads_to_its_end_is_no_traceback(
+    asyncsync_command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "images.yaml").write_text("".join(f"image-{n}:1\n" for n in range(20_000)))
+    with asyncsync_command.started("plan", "--to", "r.example") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait(20) == 0
+
+
+def test_streams_that_are_closed_are_no_traceback(
+    asyncsync_command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "images.yaml").write_text("nginx:1\n")
+    shell = ["sh", "-c", f'exec "{sys.executable}" -m asyncsync plan "$@" >&- 2>&-', "sh"]
+    for args, code in ((("--to", "r.example"), 0), (("none.yaml", "--to", "r.example"), 2)):
+        ended = subprocess.run(
+            [*shell, *args], cwd=tmp_path, env=asyncsync_command.environment(), check=False
+        )
+        assert ended.returncode == code
+    shell[2] = f'exec "{sys.executable}" -m asyncsync plan - --to r.example <&-'
+    refused = subprocess.run(
+        shell, cwd=tmp_path, env=asyncsync_command.environment(), check=False, text=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert (refused.returncode, refused.stderr[:16]) == (2, "stdin is closed.")

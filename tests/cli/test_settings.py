@@ -1,0 +1,128 @@
+"""Options beat variables, variables beat defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncsync.cli.settings import Given, how_to_log, settings
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.job import Destination
+from asyncsync.model.platform import Platform
+from asyncsync.reporting.log import Level
+
+NOTHING: Given = {
+    "to": None, "platforms": (), "concurrency": None, "fail_fast": None, "via": None, "user": None,
+    "password_stdin": False, "retries": None, "timeout": None, "clean": None, "plain_http": (),
+    "ca_file": None, "succeeded_log": None, "failed_list": None, "report": None, "output": "table",
+    "log_format": None, "quiet": False, "verbose": 0,
+}  # fmt: skip
+TO = Destination.parse("r.example/team")
+
+
+def given(**options: Any) -> Given:
+    return {**NOTHING, "to": TO, **options}  # type: ignore[typeddict-item]
+
+
+def test_without_any_word_the_defaults_hold() -> None:
+    chosen = settings(given(), {})
+    assert (chosen.concurrency, chosen.fail_fast, chosen.via, chosen.retries) == (
+        8, False, "auto", 3,
+    )  # fmt: skip
+    assert (chosen.timeout, chosen.clean, chosen.platforms, chosen.credential) == (
+        None, False, (), None,
+    )  # fmt: skip
+    assert (chosen.succeeded_log, chosen.failed_list) == (Path("succeeded.log"), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "text", "value", "option"),
+    [
+        ("concurrency", "ASYNCSYNC_CONCURRENCY", "4", 4, 2),
+        ("fail_fast", "ASYNCSYNC_FAIL_FAST", "yes", True, False),
+        ("via", "ASYNCSYNC_VIA", "engine", "engine", "auto"),
+        ("retries", "ASYNCSYNC_RETRIES", "5", 5, 0),
+        ("timeout", "ASYNCSYNC_TIMEOUT", "20m", 1200.0, 90.0),
+        ("clean", "ASYNCSYNC_CLEAN", "1", True, False),
+        ("succeeded_log", "ASYNCSYNC_SUCCEEDED_LOG", "v.log", Path("v.log"), Path("o.log")),
+        ("failed_list", "ASYNCSYNC_FAILED_LIST", "v.yaml", Path("v.yaml"), Path("o.yaml")),
+        ("platforms", "ASYNCSYNC_PLATFORM", "linux/arm64", (Platform("linux", "arm64"),),
+         (Platform("linux", "amd64"),)),
+    ],
+)  # fmt: skip
+def test_a_variable_does_what_its_option_does_and_the_option_wins(
+    name: str, variable: str, text: str, value: object, option: object
+) -> None:
+    assert getattr(settings(given(), {variable: text}), name) == value
+    assert getattr(settings(given(**{name: option}), {variable: text}), name) == option
+    assert getattr(settings(given(), {variable: ""}), name) == getattr(settings(given(), {}), name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("ASYNCSYNC_CONCURRENCY", "0"),
+        ("ASYNCSYNC_FAIL_FAST", "maybe"),
+        ("ASYNCSYNC_VIA", "direct"),
+        ("ASYNCSYNC_RETRIES", "-1"),
+        ("ASYNCSYNC_TIMEOUT", "soon"),
+        ("ASYNCSYNC_CLEAN", "2"),
+        ("ASYNCSYNC_PLATFORM", "linux"),
+        ("ASYNCSYNC_PLATFORM", "linux/amd64,linux/arm64"),
+    ],
+)
+def test_a_wrong_variable_is_named_in_one_message(variable: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{variable}: "):
+        settings(given(), {variable: text})
+
+
+def test_the_destination_option_beats_registry_and_namespace_together() -> None:
+    variables = {"REGISTRY": "https://wrong/", "NAMESPACE": "Wrong"}
+    assert settings(given(), variables).to == TO
+
+
+def test_no_destination_names_both_ways_to_give_one() -> None:
+    with pytest.raises(ConfigurationError) as told:
+        settings(given(to=None), {"NAMESPACE": "team"})
+    assert "--to" in str(told.value)
+    assert "REGISTRY" in str(told.value)
+
+
+def test_the_engine_takes_one_platform_however_often_it_is_named() -> None:
+    amd64, arm64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+    assert settings(given(platforms=(amd64, amd64)), {}).platforms == (amd64,)
+    with pytest.raises(ConfigurationError, match=r"^--platform: .*linux/amd64, linux/arm64 are 2"):
+        settings(given(platforms=(amd64, arm64)), {})
+
+
+def test_access_is_made_of_options_and_proxies() -> None:
+    access = settings(
+        given(plain_http=("r.example", "r.example"), ca_file=Path("ca.pem")),
+        {},
+        proxies={"https": "http://proxy:3128"},
+    ).access
+    assert access.plain_http == {"r.example"}
+    assert access.ca_file == Path("ca.pem")
+    assert access.proxies == {"https": "http://proxy:3128"}
+
+
+def test_no_repr_holds_the_password() -> None:
+    chosen = settings(given(user="me"), {}, password="hunter2")
+    assert chosen.credential is not None
+    assert chosen.credential.password == "hunter2"
+    assert "hunter2" not in repr(chosen)
+
+
+def test_the_log_gets_more_with_every_v_and_less_with_q() -> None:
+    assert how_to_log(given(), {}) == ("console", Level.WARNING)
+    assert how_to_log(given(verbose=1), {}) == ("console", Level.INFO)
+    assert how_to_log(given(verbose=5), {}) == ("console", Level.DEBUG)
+    assert how_to_log(given(quiet=True), {}) == ("console", Level.ERROR)
+    assert how_to_log(given(), {"ASYNCSYNC_LOG_FORMAT": "json"})[0] == "json"
+    assert how_to_log(given(log_format="console"), {"ASYNCSYNC_LOG_FORMAT": "json"})[0] == "console"
+    with pytest.raises(ConfigurationError, match="ASYNCSYNC_LOG_FORMAT"):
+        how_to_log(given(), {"ASYNCSYNC_LOG_FORMAT": "xml"})
+    with pytest.raises(ConfigurationError, match="-q and -v"):
+        how_to_log(given(quiet=True, verbose=1), {})

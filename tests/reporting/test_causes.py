@@ -1,0 +1,92 @@
+"""Many failures with one cause are one cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from asyncsync.model.errors import (
+    AuthenticationFailed,
+    CopyError,
+    DiskFull,
+    EngineLost,
+    NotFound,
+    RateLimited,
+    RegistryUnavailable,
+    TlsError,
+)
+from asyncsync.model.job import Step
+from asyncsync.model.outcome import Outcome, Status
+from asyncsync.reporting.causes import causes
+
+
+@pytest.mark.parametrize("kind", [AuthenticationFailed, RateLimited, RegistryUnavailable, TlsError])
+def test_what_a_host_refuses_is_one_cause_however_it_is_worded(
+    failed: Callable[..., Outcome], kind: type[CopyError]
+) -> None:
+    outcomes = [failed(f"ghcr.io/a/b:{n}", kind, f"no, {n} times", n) for n in range(1, 38)]
+
+    (cause,) = causes(outcomes)
+
+    assert cause.common
+    assert [failure.outcome for failure in cause.failures] == outcomes
+
+
+def test_another_registry_or_another_step_is_another_cause(failed: Callable[..., Outcome]) -> None:
+    outcomes = [
+        failed("ghcr.io/a/b:1", AuthenticationFailed, "401"),
+        failed("quay.io/a/b:1", AuthenticationFailed, "401"),
+        failed("ghcr.io/a/b:2", AuthenticationFailed, "401", step=Step.PULL),
+        failed("ghcr.io/a/b:3", RateLimited, "429"),
+        failed("ghcr.io/a/b:4", AuthenticationFailed, "401"),
+    ]
+    assert [len(cause.failures) for cause in causes(outcomes)] == [2, 1, 1, 1]
+
+
+def test_missing_tags_are_one_cause_with_words_of_their_own(failed: Callable[..., Outcome]) -> None:
+    (cause,) = causes(
+        [
+            failed("redis:7.99", NotFound, "docker.io/library/redis has no tag 7.99"),
+            failed("nginx:0", NotFound, "docker.io/library/nginx has no tag 0"),
+        ]
+    )
+    assert not cause.common
+    assert [failure.what for failure in cause.failures] == [
+        "docker.io/library/redis has no tag 7.99 (resolve at docker.io)",
+        "docker.io/library/nginx has no tag 0 (resolve at docker.io)",
+    ]
+
+
+@pytest.mark.parametrize("kind", [EngineLost, DiskFull])
+def test_the_engine_is_one_whatever_it_was_doing(
+    failed: Callable[..., Outcome], kind: type[CopyError]
+) -> None:
+    outcomes = [
+        failed("nginx:1", kind, "gone", step=Step.PULL),
+        failed("redis:1", kind, "gone away", step=Step.PUSH, registry="r.example"),
+    ]
+    assert len(causes(outcomes)) == 1
+
+
+def test_the_longest_wait_is_the_advice(failed: Callable[..., Outcome]) -> None:
+    (cause,) = causes(
+        [
+            failed("nginx:1", RateLimited, "429", retry_after=5),
+            failed("redis:1", RateLimited, "429", retry_after=60),
+        ]
+    )
+    assert cause.advice.startswith("Wait 60 s")
+
+
+def test_what_did_not_fail_has_no_cause(ended: Callable[..., Outcome]) -> None:
+    outcomes = [ended(f"nginx:{status}", status) for status in Status if status != "failed"]
+    assert causes(outcomes) == ()
+
+
+def test_foreign_words_stay_one_printable_line(
+    failed: Callable[..., Outcome], hostile: str
+) -> None:
+    (cause,) = causes([failed("nginx:1", CopyError, hostile)])
+    assert cause.failures[0].named.isprintable()
+    assert len(cause.failures[0].named) < 700

@@ -1,0 +1,176 @@
+"""The log on stderr: sentences for people, objects for machines, silence where all is well."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from asyncsync.model.errors import CopyError, NotFound, RegistryUnavailable, Where
+from asyncsync.model.events import (
+    BytesMoved,
+    Chosen,
+    Ended,
+    Event,
+    Noted,
+    Retried,
+    StepEnded,
+    StepStarted,
+    Waited,
+)
+from asyncsync.model.job import Destination, Plan, Step
+from asyncsync.model.outcome import Outcome, Status
+from asyncsync.model.spec import ListWarning, Position
+from asyncsync.reporting.log import Level, LogFormat, open_log
+from asyncsync.reporting.narration import Narration
+
+
+def told(
+    *events: Event,
+    level: Level = Level.WARNING,
+    log_format: LogFormat = "console",
+    failures_shown: bool = True,
+    plan: Plan | None = None,
+) -> list[str]:
+    file = io.StringIO()
+    log = open_log(file, log_format=log_format, level=level)
+    narration = Narration(log, failures_shown=failures_shown)
+    narration.begin(plan or Plan(()), to=Destination.parse("r.example/team"), concurrency=8)
+    for event in events:
+        narration(event)
+    return file.getvalue().splitlines()
+
+
+def told_in_json(*events: Event, **how: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in told(*events, log_format="json", **how)]
+
+
+@pytest.fixture
+def events(ended: Callable[..., Outcome], failed: Callable[..., Outcome]) -> list[Event]:
+    copied = ended("nginx:1.27", Status.COPIED, bytes_moved=71_300_000, seconds=6.2)
+    job = copied.job
+    error = RegistryUnavailable("503 from it", Where("r.example", str(job.source), Step.PUSH), True)
+    return [
+        Chosen("engine", "Docker 28.5 answers at unix:///var/run/docker.sock"),
+        StepStarted(job, Step.PULL),
+        BytesMoved(job, 1000),
+        StepEnded(job, Step.PULL, 4.25),
+        Retried(job, 2, 1.7, error),
+        Waited(job, "the registry asked for it", 12),
+        Waited(job, "another image needs the same", 1),
+        Noted(job, "reduced to linux/amd64"),
+        Ended(copied),
+        Ended(ended("a:1", Status.UNCHANGED)),
+        Ended(failed("redis:7.99", NotFound, "there is no tag 7.99")),
+        Ended(ended("b:1", Status.CANCELLED)),
+        Ended(ended("c:1", Status.NOT_STARTED)),
+    ]
+
+
+CHOSEN = (
+    "0 images to r.example/team, 8 at once, via=engine: "
+    "Docker 28.5 answers at unix:///var/run/docker.sock"
+)
+WARNINGS = [
+    "nginx:1.27: push at r.example failed (503 from it); attempt 2 in 1.7 s",
+    "nginx:1.27: waited 12 s: the registry asked for it",
+    "nginx:1.27: reduced to linux/amd64",
+]
+FAILED = (
+    "redis:7.99: there is no tag 7.99 (resolve at docker.io). "
+    "Correct the name or the tag in the list, or comment the line out with #."
+)
+
+
+def test_by_default_it_tells_the_way_and_warnings(events: list[Event]) -> None:
+    assert told(*events) == [CHOSEN, *WARNINGS]
+
+
+def test_a_failure_that_no_table_shows_is_told_there(events: list[Event]) -> None:
+    assert told(*events, failures_shown=False) == [CHOSEN, *WARNINGS, FAILED]
+    assert told(*events, failures_shown=False, level=Level.ERROR) == [FAILED]
+
+
+def test_one_v_tells_each_image(events: list[Event]) -> None:
+    assert told(*events, level=Level.INFO) == [
+        CHOSEN,
+        *WARNINGS[:2],
+        "nginx:1.27: waited 1.0 s: another image needs the same",
+        WARNINGS[2],
+        "nginx:1.27: copied, 71.3 MB in 6.2 s",
+        "a:1: unchanged",
+        FAILED,
+        "b:1: cancelled",
+        "c:1: not started",
+    ]
+
+
+def test_two_v_tell_each_step(events: list[Event]) -> None:
+    lines = told(*events, level=Level.DEBUG)
+    assert lines[1:3] == ["nginx:1.27: pull started", "nginx:1.27: pull ended after 4.2 s"]
+
+
+def test_quiet_is_silent_where_the_table_tells_failures(events: list[Event]) -> None:
+    assert told(*events, level=Level.ERROR) == []
+
+
+def test_json_has_one_object_a_line_with_event_level_and_time(events: list[Event]) -> None:
+    objects = told_in_json(*events, level=Level.DEBUG, failures_shown=False)
+
+    assert len(objects) == len(events) - 1  # bytes are summed up, not logged
+    for each in objects:
+        stamp = each.pop("timestamp")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", stamp)
+    image = "docker.io/library/nginx:1.27"
+    assert objects[0] == {
+        "event": "chosen", "level": "info", "via": "engine", "images": 0, "concurrency": 8,
+        "destination": "r.example/team",
+        "why": "Docker 28.5 answers at unix:///var/run/docker.sock",
+    }  # fmt: skip
+    assert objects[3] == {
+        "event": "retried", "level": "warning", "image": image, "step": "push",
+        "registry": "r.example", "attempt": 2, "wait_seconds": 1.7, "reason": "503 from it",
+    }  # fmt: skip
+    assert objects[7]["event"] == "copied"
+    assert (objects[7]["bytes"], objects[7]["seconds"]) == (71_300_000, 6.2)
+    assert objects[9] == {
+        "event": "failed", "level": "error", "image": "docker.io/library/redis:7.99",
+        "step": "resolve", "registry": "docker.io", "kind": "NotFound", "attempt": 1,
+        "reason": "there is no tag 7.99",
+        "advice": "Correct the name or the tag in the list, or comment the line out with #.",
+    }  # fmt: skip
+
+
+def test_what_is_odd_about_a_list_is_a_warning() -> None:
+    plan = Plan((), (ListWarning(Position("images.yaml", 9, 1), "nginx:1 stands twice."),))
+    assert told(plan=plan) == ["images.yaml:9:1: nginx:1 stands twice."]
+    assert told(plan=plan, level=Level.ERROR) == []
+    (warning,) = told_in_json(plan=plan)
+    assert (warning["file"], warning["line"], warning["column"]) == ("images.yaml", 9, 1)
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_hostile_words_stay_one_line(
+    ended: Callable[..., Outcome],
+    failed: Callable[..., Outcome],
+    hostile: str,
+    log_format: LogFormat,
+) -> None:
+    job = ended("nginx:1", Status.COPIED).job
+    events: list[Event] = [
+        Chosen("engine", hostile),
+        Noted(job, hostile),
+        Waited(job, hostile, 60),
+        Retried(job, 2, 1.0, CopyError(hostile, Where(hostile, None, Step.PUSH))),
+        Ended(failed("nginx:1", CopyError, hostile)),
+    ]
+    lines = told(*events, log_format=log_format, failures_shown=False)
+    assert len(lines) == len(events)
+    for line in lines:
+        assert line.isprintable()
+        assert len(line) < 2500
+        assert not line.startswith(("::", "##["))

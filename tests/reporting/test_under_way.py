@@ -1,0 +1,56 @@
+"""What takes long is named, longest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asyncsync.model.events import Ended, StepStarted
+from asyncsync.model.job import Step
+from asyncsync.model.outcome import Outcome, Status
+from asyncsync.reporting.under_way import UnderWay
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_longest_steps_are_named_and_the_rest_counted(ended: Callable[..., Outcome]) -> None:
+    clock = Clock()
+    under_way = UnderWay(clock)
+    for n in range(5):
+        under_way(StepStarted(ended(f"a:{n}", Status.COPIED).job, Step.PULL))
+        clock.now += 10
+    assert list(under_way.longest()) == [
+        "a:0 (pull, 50 s)",
+        "a:1 (pull, 40 s)",
+        "a:2 (pull, 30 s)",
+        "2 more",
+    ]
+
+
+def test_what_has_ended_is_not_under_way(ended: Callable[..., Outcome]) -> None:
+    outcome = ended("a:1", Status.COPIED)
+    under_way = UnderWay()
+    under_way(StepStarted(outcome.job, Step.PULL))
+    assert outcome.job in under_way
+    under_way(Ended(outcome))
+    assert outcome.job not in under_way
+    assert len(under_way) == 0
+
+
+def test_it_says_once_that_nothing_has_ended_for_long(ended: Callable[..., Outcome]) -> None:
+    clock = Clock()
+    under_way = UnderWay(clock)
+    clock.now = 40
+    assert not under_way.quiet_for(30)  # nothing is under way
+    under_way(StepStarted(ended("a:1", Status.COPIED).job, Step.PULL))
+    assert [under_way.quiet_for(30), under_way.quiet_for(30)] == [True, False]
+    clock.now = 60
+    under_way(Ended(ended("b:1", Status.COPIED)))
+    clock.now = 75
+    assert not under_way.quiet_for(30)
+    clock.now = 91
+    assert under_way.quiet_for(30)
