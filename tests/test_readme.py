@@ -1,0 +1,189 @@
+"""README is true: its commands run, its transcript is what they print, its tables are complete."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import click
+import pytest
+from parts.commands import Command
+from parts.engine import Engine
+from parts.registry import Registry
+
+from asyncsync import api
+from asyncsync.cli.sync import sync
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+LIST = "images.yaml"
+TARGET = "registry.example/team"
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+class Stage:
+    """The world that README speaks of, on loopback: its list, its images, its registry."""
+
+    def __init__(self, source: Registry, target: Registry, namespace: str, folder: Path) -> None:
+        self.folder, self.target = folder, f"{target.host}/team"
+        self._at = f"{source.host}/{namespace}/"
+        self._host = source.host
+        (list_,) = blocks("yaml")
+        for name in ("alpine:3.22", "nginx:1.27", "quay.io/prometheus/prometheus:v3.1.0"):
+            repository, tag = name.split(":")
+            source.put_image(f"{namespace}/{repository}", tag, size=300_000)
+        (folder / LIST).write_text(re.sub(r"^(?=\w)", self._at, list_, flags=re.MULTILINE))
+
+    def staged(self, text: str) -> str:
+        """README's words, as they are to be on this stage."""
+        return text.replace(TARGET, self.target).replace("registry.example", self.target[:-5])
+
+    def said(self, text: str) -> list[str]:
+        """What was printed here, as README would have it, without figures and order."""
+        text = (
+            text.replace(self._at, "").replace(self.target, TARGET).replace(self._host, "docker.io")
+        )
+        return same(text)
+
+
+def same(text: str) -> list[str]:
+    """Lines without sizes, times, versions, columns and order."""
+    text = text.replace("docker.io/library/", "")
+    text = re.sub(r"Docker \S+ answers at \S+", "Docker answers", text)
+    text = re.sub(r"\n {9,}", " ", text)  # a long name has its target on a line of its own
+    text = re.sub(r"\b\d[\d.]* (?:B|kB|MB|GB|s|min|h)\b", "#", text)
+    return sorted(" ".join(line.split()) for line in text.splitlines())
+
+
+@pytest.fixture
+def stage(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> Stage:
+    return Stage(registry, own_registry, namespace, asyncsync_command.folder)
+
+
+def test_the_transcript_is_what_the_commands_print(
+    stage: Stage, engine: Engine, asyncsync_command: Command
+) -> None:
+    transcript = blocks("console")[0]
+    for told in transcript.split("$ asyncsync ")[1:]:
+        command, _, output = told.partition("\n")
+        done = asyncsync_command(*stage.staged(command).split(), engine=engine)
+        assert stage.said(done.stderr + done.stdout) == same(output)
+
+
+def test_the_commands_for_ci_run_and_leave_their_files(
+    stage: Stage, engine: Engine, asyncsync_command: Command
+) -> None:
+    export, command = re.findall(r"^\$ (.*)$", blocks("console")[1], re.MULTILINE)
+    variables = dict(pair.split("=") for pair in stage.staged(export).split()[1:])
+    done = asyncsync_command(*command.split()[1:], engine=engine, env=variables)
+    assert done.returncode == 1, done.stderr  # its list has a tag that does not exist
+    assert done.stdout == (stage.folder / "report.json").read_text()
+    assert "redis:7.99" in (stage.folder / "failed.yaml").read_text()
+
+
+def test_the_command_that_runs_the_main_job_does_all_the_set_up(
+    stage: Stage, engine: Engine, own_registry: Registry, asyncsync_command: Command
+) -> None:
+    """In a folder with nothing but the repository's own files, as a fresh clone is."""
+    clone = stage.folder / "clone"
+    clone.mkdir()
+    for name in ("asyncsync", "pyproject.toml", "README.md", "LICENSE"):
+        copy: Callable[..., object] = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, clone / name)
+    listed = (stage.folder / LIST).read_text().splitlines()
+    (clone / LIST).write_text("\n".join(line for line in listed if "redis" not in line))
+    (line,) = [line for line in blocks("bash")[0].splitlines() if line]
+    environment = {**os.environ, **asyncsync_command.environment(engine)}
+    environment["HOME"] = os.environ["HOME"]  # where pip's own settings are
+    for name in ("PYTHONPATH", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        environment.pop(name, None)
+    environment["PATH"] = f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", stage.staged(line)], cwd=clone, env=environment, text=True,
+        capture_output=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("3 copied")
+    assert own_registry.tags("team/nginx") == ["1.27"]
+
+
+def run_python(code: str, stage: Stage, engine: Engine) -> None:
+    """Run an example: its `await` stands where a reader's own async code would have it."""
+    code = stage.staged(code).replace('"nginx:1.27", "alpine:3.22"', f'"{stage._at}nginx:1.27"')
+    code = code.replace(f'"{LIST}"', repr(str(stage.folder / LIST)))
+    scope: dict[str, object] = {}
+    exec("async def example():\n" + textwrap.indent(code, "    "), scope)  # noqa: S102  README's
+    anyio.run(scope["example"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_library_examples_run(
+    code: str, stage: Stage, engine: Engine, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    monkeypatch.setenv("DOCKER_CONFIG", str(stage.folder))
+    run_python(code, stage, engine)
+    assert "nginx:1.27 copied" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("function", [api.sync, api.open_sync], ids=lambda f: str(f.__name__))
+def test_the_examples_in_docstrings_run(
+    function: object, stage: Stage, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    monkeypatch.setenv("DOCKER_CONFIG", str(stage.folder))
+    listed = (stage.folder / LIST).read_text().splitlines()
+    (stage.folder / LIST).write_text("\n".join(line for line in listed if "redis" not in line))
+    (example,) = re.findall(r"\n\n((?: {4}.*\n)+)\n", inspect.getdoc(function) or "")
+    code = textwrap.dedent(example).replace('["nginx:1.27"]', f'["{stage._at}nginx:1.27"]')
+    run_python("import asyncsync\n" + code, stage, engine)
+
+
+def test_the_benchmark_that_it_names_runs() -> None:
+    line = blocks("bash")[-1].splitlines()[-1]
+    script = line.split()[-1]
+    done = subprocess.run(
+        [sys.executable, script, "--jobs", "500", "--rounds", "1"], cwd=ROOT, text=True,
+        capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "scheduler ÷ a task a job" in done.stdout
+
+
+def test_every_option_and_variable_is_in_the_table_and_no_other() -> None:
+    (table,) = re.findall(r"^\| option \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    rows = [row.replace("\\|", "/").split("|")[1:-1] for row in table.strip().splitlines()[2:]]
+    told = {option for row in rows for option in re.findall(r"--?[a-z][a-z-]*", row[0])}
+    options = [param for param in sync.params if isinstance(param, click.Option)]
+    real = {name for option in options for name in option.opts} - {"-h", "--help"}
+    assert told == real
+    text = " ".join(row[1] for row in rows)
+    help_ = " ".join(option.help or "" for option in options)
+    assert set(re.findall(r"(?:ASYNCSYNC|REGISTRY)_[A-Z_]+", help_)) <= set(
+        re.findall(r"\w+", text)
+    )
+
+
+def test_the_rooms_of_the_architecture_are_the_rooms_of_the_package() -> None:
+    picture = README[README.index("asyncsync/\n  __init__.py") :]
+    picture = picture[: picture.index("```")]
+    told = set(re.findall(r"^ +([a-z_]+(?:\.py)?)", picture, re.MULTILINE))
+    package = ROOT / "asyncsync"
+    real = {path.name for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert real - {"__pycache__", "__main__.py"} <= told | {"stores"}
