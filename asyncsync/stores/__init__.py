@@ -1,0 +1,1 @@
+"""The places where images live. Each is an implementation of the transports' contracts."""

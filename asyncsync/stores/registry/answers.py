@@ -1,0 +1,142 @@
+"""What an answer means: the errors of registry and token server as ours. Pure.
+
+The text of an answer is the registry's own; it is shown through `shown`, without our secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from asyncsync.model.errors import (
+    CopyError,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    RegistryUnavailable,
+    Where,
+)
+from asyncsync.model.foreign import shown
+from asyncsync.model.reference import DOCKER_HUB, Reference
+
+RETRY_AFTER_MAX = 24 * 3600.0  # seconds; how much of it is obeyed, the retry policy decides
+_TEXT_MAX = 300  # characters of a registry's own text
+_PASSING = frozenset({408, 425, 500, 502, 503, 504, *range(520, 528)})  # 52x: Cloudflare's own
+_TAGS = re.compile(r"<(?:style|script|head)\b.*?</(?:style|script|head)\s*>|<[^>]*>", re.S | re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, its body read. `cut`: the body was longer than we take, and is not whole."""
+
+    status: int
+    url: URL
+    headers: CIMultiDictProxy[str] = field(repr=False)
+    body: bytes = field(repr=False, default=b"")
+    cut: bool = False
+
+    @property
+    def line(self) -> str:
+        """Status and its name, as `503 Service Unavailable`; never the server's own words."""
+        try:
+            return f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            return str(self.status)
+
+
+def failure(
+    answer: Answer, registry: str, *, speaker: str, secrets: Iterable[str], now: float
+) -> CopyError:
+    """The error that an answer is. `speaker` is who gave it; `now` is wall time (Retry-After)."""
+    text = told(answer, secrets)
+    said = f": {text}" if text else ""
+    where, after = Where(registry), retry_after(answer.headers.get("Retry-After"), now)
+    what = f"{speaker} answered {answer.line}{said}"
+    if answer.status in (401, 403):
+        return PermissionDenied(f"{speaker} refuses us ({answer.line}){said}", where)
+    if answer.status == 404:
+        return NotFound(what, where)
+    if answer.status == 429:
+        # Docker Hub has two: a quota that is spent for hours, told in JSON, and a bare one that
+        # only slows down (“Docker Hub pull usage and limits”).
+        spent = registry == DOCKER_HUB and "TOOMANYREQUESTS" in codes(answer)
+        return RateLimited(what, where, transient=not spent, retry_after=after)
+    if answer.status in _PASSING:
+        return RegistryUnavailable(what, where, transient=True, retry_after=after)
+    if answer.status >= 500 or answer.status == 407:
+        return RegistryUnavailable(what, where)
+    return CopyError(what, where)
+
+
+def not_found(answer: Answer, ref: Reference) -> NotFound:
+    """What a 404 to a manifest means."""
+    where = Where(ref.place.host)
+    if "NAME_UNKNOWN" in codes(answer):
+        return NotFound(f"{ref.place} has no repository {ref.repository}", where)
+    kind = "digest" if ref.digest else "tag"
+    return NotFound(f"{ref.name} has no {kind} {ref.identifier}", where)
+
+
+def codes(answer: Answer) -> frozenset[str]:
+    """The codes in a registry's error document (OCI distribution-spec, “Error Codes”)."""
+    return frozenset(code for code, _ in _errors(_document(answer.body)))
+
+
+def told(answer: Answer, secrets: Iterable[str]) -> str:
+    """What the registry says about it in its own words: JSON's messages, or a page's text."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        return ""  # packed although we asked for it plain; nothing to read
+    document = _document(answer.body)
+    if isinstance(document, dict):
+        text = "; ".join(": ".join(filter(None, pair)) for pair in _errors(document)[:3])
+    else:
+        text = _TAGS.sub(" ", answer.body.decode(errors="replace"))
+    return shown(text, secrets=secrets, limit=_TEXT_MAX)
+
+
+def retry_after(header: str | None, now: float) -> float | None:
+    """Seconds from a Retry-After: a number or a date (RFC 9110 §10.2.3), at most a day."""
+    if not header:
+        return None
+    if re.fullmatch(r"[0-9]{1,10}", header.strip()):
+        return min(float(header), RETRY_AFTER_MAX)
+    try:
+        at = parsedate_to_datetime(header).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(at - now, 0.0), RETRY_AFTER_MAX)
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _errors(document: Any) -> list[tuple[str, str]]:
+    """Pairs of code and message: a registry's document, or a token server's or proxy's."""
+    if not isinstance(document, dict):
+        return []
+    listed = document.get("errors")
+    entries = listed if isinstance(listed, list) else [document]
+    return [pair for entry in entries if isinstance(entry, dict) for pair in _pairs(entry)]
+
+
+def _pairs(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    code = _first(entry, "code", "error")
+    message = _first(entry, "message", "error_description", "details", "detail")
+    if code or message:
+        yield code, message
+
+
+def _first(entry: dict[str, Any], *names: str) -> str:
+    return next((entry[name] for name in names if isinstance(entry.get(name), str)), "")

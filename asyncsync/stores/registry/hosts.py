@@ -1,0 +1,64 @@
+"""Where a registry is: its host on the network, its schemes, its proxy. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+from yarl import URL
+
+from asyncsync.model.access import Access
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.reference import DOCKER_HUB, Registry
+from asyncsync.stores.registry.trust import Reach, reach_of_name
+
+_HUB_API = "registry-1.docker.io"  # docker.io itself is a web site
+_CERTS = Path("/etc/docker/certs.d")  # where docker reads CAs from: HOST[:PORT]/*.crt
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def api_host(place: Registry) -> str:
+    """The host, with port, that answers for `place`."""
+    return _HUB_API if place.host == DOCKER_HUB else place.host
+
+
+def schemes(place: Registry, access: Access) -> tuple[str, ...]:
+    """How to speak with `place`, in the order to try. Two are tried only on loopback hosts.
+
+    Whoever names a CA means TLS: then plain HTTP is no way out.
+    """
+    if place.host in access.plain_http:
+        return ("http",)
+    if reach_of_name(URL(f"//{place.host}").host or "") is Reach.LOOPBACK and not access.ca_file:
+        return ("https", "http")
+    return ("https",)
+
+
+def own_certificates(place: Registry) -> tuple[Path, ...]:
+    """The CAs that docker trusts for this host alone. Reads a folder."""
+    return tuple(sorted((_CERTS / place.host).glob("*.crt")))
+
+
+def proxy_for(url: URL, proxies: Mapping[str, str]) -> URL | None:
+    """The proxy through which `url` is asked, by the rules of urllib; never for loopback hosts."""
+    host = url.host or ""
+    if reach_of_name(host) is Reach.LOOPBACK:
+        return None
+    if proxy_bypass_environment(f"{host}:{url.port}", dict(proxies)):
+        return None
+    return proxy_of(url.scheme, proxies)
+
+
+def proxy_of(scheme: str, proxies: Mapping[str, str]) -> URL | None:
+    """The proxy for `scheme`. Raises ConfigurationError if it is no HTTP proxy."""
+    text = proxies.get(scheme) or proxies.get("all")
+    if not text:
+        return None
+    proxy = URL(text if _HAS_SCHEME.match(text) else f"http://{text}")
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        raise ConfigurationError(  # its text may hold a password
+            f"the proxy for {scheme} is a {proxy.scheme} proxy; only http and https are spoken"
+        )
+    return proxy

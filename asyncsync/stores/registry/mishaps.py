@@ -1,0 +1,106 @@
+"""The one seam where aiohttp's exceptions become ours."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+
+from asyncsync.model.errors import CopyError, RegistryUnavailable, TimedOut, TlsError, Where
+from asyncsync.model.foreign import shown
+
+# OpenSSL's words for an answer that is no TLS: a server that speaks plain HTTP sends an error page.
+_NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
+)
+_CUT = frozenset({"UNEXPECTED_EOF_WHILE_READING"})
+
+
+class AddressRefused(OSError):
+    """A name led to an address to which the registry must not send us."""
+
+
+@contextmanager
+def asking(at: str, where: Where, *, idle_seconds: float, connect_seconds: float) -> Iterator[None]:
+    """Turn what goes wrong on the way to `at` (host and port) into our errors.
+
+    Most specific first: aiohttp's timeouts are connection errors too. Where an exception's text
+    holds bytes of the other side, it is hidden: they may be our own secrets, sent back.
+    """
+    try:
+        yield
+    except aiohttp.ClientConnectorDNSError as error:
+        known = isinstance(error.os_error, socket.gaierror)
+        final = known and error.os_error.errno == socket.EAI_NONAME
+        what = f"the name of {at} cannot be resolved ({_reason(error.os_error)})"
+        raise RegistryUnavailable(what, where, transient=not final) from error
+    except aiohttp.ClientProxyConnectionError as error:
+        what = f"the proxy before {at} does not answer ({_reason(error.os_error)})"
+        raise RegistryUnavailable(what, where, transient=True) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise TlsError(
+            f"{at} shows a certificate that is not trusted here "
+            f"({_verdict(error.certificate_error)})",
+            where,
+        ) from error
+    except aiohttp.ClientConnectorError as error:  # TLS errors too
+        raise _unreachable(error, at, where) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        what = f"{at} took no connection within {connect_seconds:.0f} s"
+        raise TimedOut(what, where, transient=True) from error
+    except aiohttp.ServerTimeoutError as error:
+        raise TimedOut(
+            f"{at} sent nothing for {idle_seconds:.0f} s", where, transient=True
+        ) from error
+    except TimeoutError as error:
+        raise TimedOut(f"{at} did not answer in time", where, transient=True) from error
+    except aiohttp.ClientHttpProxyError as error:
+        what = f"the proxy before {at} answered {error.status}"
+        raise RegistryUnavailable(what, where, transient=error.status >= 500) from None
+    except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
+        raise RegistryUnavailable(f"{at} sent something that is no HTTP", where) from None
+    except (aiohttp.ClientError, OSError):
+        raise RegistryUnavailable(f"{at} broke the connection off", where, transient=True) from None
+
+
+def speaks_no_tls(error: BaseException | None) -> bool:
+    """Whether the other side of a TLS handshake answered with something else, or hung up."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return False
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return False
+    inner = error.os_error
+    if isinstance(inner, ssl.SSLError):
+        return inner.reason in _NO_TLS | _CUT or isinstance(inner, ssl.SSLEOFError)
+    return isinstance(inner, ConnectionResetError)
+
+
+def _unreachable(error: aiohttp.ClientConnectorError, at: str, where: Where) -> CopyError:
+    match error.os_error:
+        case AddressRefused() as refused:
+            return CopyError(f"{where.registry} sends us to {at}, {refused}: refused", where)
+        case ssl.SSLError(reason=reason) if reason in _CUT:
+            return RegistryUnavailable(f"{at} broke the TLS handshake off", where, transient=True)
+        case ssl.SSLError(reason=reason) if reason in _NO_TLS:
+            return TlsError(f"{at} speaks no TLS", where)
+        case ssl.SSLError() as failed:
+            return TlsError(f"no TLS with {at} ({_reason(failed)})", where)
+        case ConnectionRefusedError():
+            what = f"nothing listens at {at} (connection refused)"
+            return RegistryUnavailable(what, where, transient=True)
+        case other:
+            what = f"{at} cannot be reached ({_reason(other)})"
+            return RegistryUnavailable(what, where, transient=True)
+
+
+def _verdict(error: Exception) -> str:
+    return shown(getattr(error, "verify_message", "") or "it does not fit", limit=120)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return shown(error.strerror or type(error).__name__, limit=120)

@@ -1,0 +1,144 @@
+"""Tokens of one registry: fetched once for all who wait, kept until shortly before they end."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from yarl import URL
+
+from asyncsync.credentials.flights import Flight
+from asyncsync.model.access import Credential
+from asyncsync.model.errors import (
+    AuthenticationFailed,
+    CopyError,
+    PermissionDenied,
+    RegistryUnavailable,
+    Where,
+)
+from asyncsync.model.foreign import shown
+from asyncsync.model.reference import Registry
+from asyncsync.stores.registry.answers import Answer, failure, told
+from asyncsync.stores.registry.auth import (
+    Challenge,
+    read_grant,
+    token_form,
+    token_query,
+)
+from asyncsync.stores.registry.logins import Logins
+from asyncsync.stores.registry.trust import Refused, realm_url, same_origin
+from asyncsync.stores.registry.wire import Request, Wire
+
+TOKEN_BYTES_MAX = 128 * 1024  # of a token server's answer
+_REMEMBERED = 256  # tokens that are blanked out in foreign text; older ones have ended
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A token as a registry wants it: by the challenge of the host `at`, for `who`."""
+
+    at: URL
+    realm: str
+    service: str
+    scope: str
+    who: Credential | None
+
+
+def basic(who: Credential) -> str:
+    """The Authorization header that sends user and password."""
+    pair = f"{who.username}:{who.password or who.identity_token}"
+    return f"Basic {b64encode(pair.encode()).decode()}"
+
+
+def named(who: Credential) -> str:
+    """What messages call a credential."""
+    if who.registry_token:
+        return "the registry token"
+    return (
+        f"the credentials for user {shown(who.username, limit=80)}"
+        if who.username
+        else "the identity token"
+    )
+
+
+class Tokens:
+    """The tokens of one registry. Many tasks ask at once; each token is one request."""
+
+    def __init__(
+        self, place: Registry, wire: Wire, logins: Logins, *, clock: Callable[[], float]
+    ) -> None:
+        self._place, self._wire, self._logins, self._clock = place, wire, logins, clock
+        self._kept: dict[Wanted, tuple[str, float]] = {}
+        self._flights: defaultdict[Wanted, Flight[str]] = defaultdict(Flight)
+        self.seen: deque[str] = deque(maxlen=_REMEMBERED)
+
+    async def get(self, wanted: Wanted) -> str:
+        """A token that is still good, kept or new. Raises CopyError."""
+        token, until = self._kept.get(wanted, ("", 0.0))
+        if token and self._clock() < until:
+            return token
+
+        async def fetch() -> str:
+            asked_at = self._clock()
+            async with self._logins.trying(wanted.who, wanted.scope):
+                answer = await self._ask(wanted)
+                grant = read_grant(answer.body) if answer.status == 200 else None
+                if grant is None:
+                    raise self._failure(answer, wanted)
+            self.seen.append(grant.token)
+            self._kept[wanted] = (grant.token, asked_at + grant.seconds)
+            return grant.token
+
+        return await self._flights[wanted].join(fetch)
+
+    def drop(self, wanted: Wanted, token: str) -> None:
+        """Forget `token`, which the registry no longer takes; a newer one stays."""
+        if self._kept.get(wanted, ("",))[0] == token:
+            del self._kept[wanted]
+
+    async def _ask(self, wanted: Wanted) -> Answer:
+        who, home = wanted.who, self._wire.reach_of(wanted.at)
+        try:
+            realm = realm_url(wanted.realm, wanted.at, home)
+        except Refused as refused:
+            what = f"{self._place} sends us for a token to {refused}: refused"
+            raise CopyError(what, Where(self._place.host)) from None
+        guard = None if same_origin(realm, wanted.at) else home
+        headers = {"Accept": "application/json"}
+        if who and who.identity_token:
+            form = token_form(who.identity_token, wanted.service, wanted.scope)
+            post = Request("POST", realm, headers, TOKEN_BYTES_MAX, form)
+            answer = await self._wire.ask(post, Where(self._place.host), home=guard)
+            if answer.status not in (404, 405):  # not every token server knows OAuth2
+                return answer
+        if who:
+            headers["Authorization"] = basic(who)
+        url = token_query(realm, wanted.service, wanted.scope)
+        get = Request("GET", url, headers, TOKEN_BYTES_MAX)
+        return await self._wire.ask(get, Where(self._place.host), home=guard)
+
+    def _failure(self, answer: Answer, wanted: Wanted) -> CopyError:
+        who, where = wanted.who, Where(self._place.host)
+        secrets = (*(who.secrets if who else ()), *self.seen)
+        speaker = f"{self._place}'s token server {answer.url.host}"
+        text = told(answer, secrets)
+        said = f" ({answer.line})" + (f": {text}" if text else "")
+        if answer.status == 200:  # the text may be a token
+            return RegistryUnavailable(f"{speaker} gave no token that can be used", where)
+        if 300 <= answer.status < 400:
+            return CopyError(f"{speaker} redirects, which is not followed with a login", where)
+        if who is None and answer.status == 401:
+            return AuthenticationFailed(f"{self._place} wants a login{said}", where)
+        if who and (answer.status == 401 or (answer.status == 400 and who.identity_token)):
+            return AuthenticationFailed(f"{self._place} refuses {named(who)}{said}", where)
+        if answer.status == 403:
+            return PermissionDenied(f"{speaker} refuses us{said}", where)
+        return failure(answer, self._place.host, speaker=speaker, secrets=secrets, now=time.time())
+
+
+def wanted_by(challenge: Challenge, at: URL, scope: str, who: Credential | None) -> Wanted:
+    """The token that answers `challenge`."""
+    return Wanted(at, challenge.realm, challenge.service, scope, who)

@@ -1,0 +1,203 @@
+"""One HTTP request and its bounded answer: the only module that opens connections.
+
+Nothing here follows, repeats, logs in or decides: it sends what it is given, byte for byte.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from anyio import fail_after, move_on_after, to_thread
+from yarl import URL
+
+from asyncsync.model.access import Access
+from asyncsync.model.errors import ConfigurationError, Where
+from asyncsync.stores.registry.answers import Answer
+from asyncsync.stores.registry.hosts import proxy_for, proxy_of
+from asyncsync.stores.registry.mishaps import AddressRefused, asking
+from asyncsync.stores.registry.trust import Reach, allowed, reach, reach_of_name
+
+ERROR_BYTES_MAX = 64 * 1024  # of an error's body; more is no message
+HEADER_BYTES_MAX = 64 * 1024  # of one header: signed Locations pass aiohttp's 8 KiB
+CONNECT_SECONDS = 30.0  # for TCP and TLS together
+CLOSE_SECONDS = 2.0  # a peer that is gone must not hold up an interrupt
+REQUEST_SECONDS = 300.0  # for all of a small answer, however it drips
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send. `most`: bytes of a good answer's body that we take."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(repr=False)
+    most: int
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+class Wire:
+    """Sends requests over connections of its own. Open it with `async with`.
+
+    `idle_seconds`: how long the other side may send nothing while an answer is due.
+    """
+
+    def __init__(self, access: Access, *, idle_seconds: float = 60.0) -> None:
+        self._access = access
+        self._idle_seconds = idle_seconds
+        self._sessions: dict[Reach | None, aiohttp.ClientSession] = {}
+        self._peers: dict[tuple[str | None, int | None], Reach] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def __aenter__(self) -> Self:
+        for scheme in ("http", "https"):
+            proxy_of(scheme, self._access.proxies)  # a wrong one is told now, not in mid-run
+        files = [self._access.ca_file] if self._access.ca_file else []
+        self._tls = await to_thread.run_sync(trusting, *files)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Shielded: cancelled, the first close would end here and leave the other sessions open.
+        with move_on_after(CLOSE_SECONDS, shield=True):
+            for session in self._sessions.values():
+                await session.close()
+
+    async def ask(
+        self,
+        request: Request,
+        where: Where,
+        *,
+        home: Reach | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> Answer:
+        """Send `request` and read its answer, whatever its status. Raises CopyError.
+
+        `home`: set for a host that a registry of this reach names; then a private address that is
+        not as near is refused at connect, when its name is resolved. `tls`: in place of our own.
+        """
+        url, secs = request.url, self._idle_seconds
+        at = url.host_port_subcomponent or where.registry
+        proxy = proxy_for(url, self._access.proxies)
+        # Through a proxy, the only address that we connect to is the proxy's, which the user chose.
+        session = self._session(None if proxy else home)
+        with (
+            asking(at, where, idle_seconds=secs, connect_seconds=CONNECT_SECONDS),
+            fail_after(max(REQUEST_SECONDS, 2 * secs)),
+        ):
+            async with session.request(
+                request.method,
+                url,
+                headers=request.headers,
+                data=request.form,
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=tls or self._tls or True,
+            ) as response:
+                most = request.most if response.status == 200 else ERROR_BYTES_MAX
+                body, cut = await _read(response, most)
+                return Answer(response.status, url, response.headers, body, cut)
+
+    def reach_of(self, url: URL) -> Reach:
+        """How far away the host of `url` is: by its text, or by where we were connected to."""
+        noted = self._peers.get((url.host, url.port))
+        return reach_of_name(url.host or "") or noted or Reach.PUBLIC
+
+    def _session(self, home: Reach | None) -> aiohttp.ClientSession:
+        if home not in self._sessions:
+            # No limit here: work is bounded above, a limit on sockets can deadlock (a request
+            # that holds one while it waits for another).
+            if home is None:
+                connector: aiohttp.TCPConnector = _NotingConnector(self._peers)
+            else:
+                connector = aiohttp.TCPConnector(limit=0, socket_factory=_Guard(home))
+            self._sessions[home] = aiohttp.ClientSession(
+                connector=connector,
+                auto_decompress=False,  # unpacking changes bytes, and so digests
+                headers={"User-Agent": f"asyncsync/{_version()}", "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                requote_redirect_url=False,
+                trust_env=False,  # it would read .netrc
+                max_field_size=HEADER_BYTES_MAX,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle_seconds
+                ),
+            )
+        return self._sessions[home]
+
+
+def trusting(*files: Path) -> ssl.SSLContext:
+    """The system's certificates and those in `files` (PEM). Blocks. Raises ConfigurationError."""
+    context = ssl.create_default_context()
+    for file in files:
+        try:
+            context.load_verify_locations(cafile=file)
+        except ssl.SSLError:  # an OSError too
+            raise ConfigurationError(f"{file}: holds no certificate in PEM form") from None
+        except OSError as error:
+            raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
+    return context
+
+
+class _NotingConnector(aiohttp.TCPConnector):
+    """Notes how far away each host is to which it has connected."""
+
+    def __init__(self, peers: dict[tuple[str | None, int | None], Reach]) -> None:
+        super().__init__(limit=0)
+        self._noted = peers
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own signature
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None and req.proxy is None:
+            peer = connection.transport.get_extra_info("peername")
+            if peer:
+                self._noted[req.url.host, req.url.port] = reach(peer[0])
+        return connection
+
+
+class _Guard:
+    """Makes sockets for addresses to which a registry of reach `home` may send us."""
+
+    def __init__(self, home: Reach) -> None:
+        self._home = home
+
+    def __call__(self, info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        target = reach(address[0])
+        if not allowed(target, self._home):
+            # One text for all addresses of a name: of different ones aiohttp makes another error.
+            raise AddressRefused(f"which has a {target} address")
+        return socket.socket(family, kind, protocol)
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            response.close()  # or aiohttp reads on, to use the connection again
+            return bytes(body[:most]), True
+    return bytes(body), False
+
+
+def _version() -> str:
+    try:
+        return version("asyncsync")
+    except PackageNotFoundError:  # run from a folder that was never installed
+        return "0"

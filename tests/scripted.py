@@ -1,0 +1,138 @@
+"""A real HTTP server on a loopback socket that a test scripts, for what healthy servers never do.
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=503, headers={"Retry-After": "7"})
+
+    async with scripted(answer) as server:
+        ...  # let the code under test ask server.host
+        assert [seen.method for seen in server.requests] == ["HEAD"]
+
+A handler may also break the connection (`reset`), send without end (`endless`) or wait on an
+event of the test's: what still runs is cancelled when the block ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+from multidict import CIMultiDictProxy
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_EMPTY = {"digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}", "size": 2}
+MANIFEST = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **_EMPTY},
+        "layers": [],
+    }
+).encode()
+
+
+def digest_of(data: bytes) -> str:
+    """The sha256 digest of `data`, as registries write it."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it came in. `path` has the query, both byte for byte."""
+
+    method: str
+    path: str
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Scripted:
+    """A running server: where it listens, and what it was asked, in order."""
+
+    host: str
+    requests: list[Seen] = field(default_factory=list)
+
+    def seen(self, method: str, path: str = "") -> list[Seen]:
+        """The requests of this method whose path begins with `path`."""
+        return [r for r in self.requests if r.method == method and r.path.startswith(path)]
+
+
+@asynccontextmanager
+async def scripted(
+    answer: Handler, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+) -> AsyncIterator[Scripted]:
+    """Serve `answer` on a port of the kernel's choice, over TLS if `tls` is given."""
+    listening = socket.create_server((address, 0))
+    server = Scripted(f"{address}:{listening.getsockname()[1]}")
+
+    async def serve(request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        server.requests.append(Seen(request.method, request.raw_path, request.headers, body))
+        return await answer(request)
+
+    runner = web.ServerRunner(
+        web.Server(serve, access_log=None), handle_signals=False, shutdown_timeout=0.1
+    )
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening, ssl_context=tls).start()
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+def manifest_answer(data: bytes = MANIFEST, kind: str = MANIFEST_TYPE) -> web.Response:
+    """What a healthy registry answers to HEAD and GET of a manifest."""
+    headers = {"Content-Type": kind, "Docker-Content-Digest": digest_of(data)}
+    return web.Response(body=data, headers=headers)
+
+
+async def endless(request: web.BaseRequest, kind: str, status: int = 200) -> web.StreamResponse:
+    """Send a body until the other side has had enough."""
+    response = web.StreamResponse(status=status, headers={"Content-Type": kind})
+    await response.prepare(request)
+    while True:
+        await response.write(b"x" * 65536)
+
+
+async def reset(request: web.BaseRequest, *, sent: bytes = b"") -> web.StreamResponse:
+    """Promise a body, send `sent` of it, and reset the connection."""
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    if sent:
+        await response.prepare(request)
+        await response.write(sent)
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A self-signed certificate for 127.0.0.1 and localhost, and a server's context for it."""
+
+    file: Path
+    context: ssl.SSLContext
+
+
+def self_signed(folder: Path) -> Certificate:
+    """Make a certificate in `folder` with openssl."""
+    file, key = folder / "cert.pem", folder / "key.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        "-subj /CN=scripted -addext subjectAltName=IP:127.0.0.1,DNS:localhost"
+    )
+    files = ["-out", str(file), "-keyout", str(key)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key)
+    return Certificate(file, context)

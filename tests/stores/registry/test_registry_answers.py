@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from asyncsync.model.errors import (
+    CopyError,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    RegistryUnavailable,
+    Where,
+)
+from asyncsync.model.reference import Reference
+from asyncsync.stores.registry.answers import Answer, failure, not_found, retry_after, told
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+SECRET = "c4nary-s3cret"
+
+
+def answered(status: int, body: str | bytes = b"", **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = body.encode() if isinstance(body, str) else body
+    proxy = CIMultiDictProxy(CIMultiDict(named))
+    return Answer(status, URL("https://r.example/v2/"), proxy, data)
+
+
+def document(code: str, message: str) -> str:
+    return json.dumps({"errors": [{"code": code, "message": message}]})
+
+
+def error_of(answer: Answer, registry: str = "r.example") -> CopyError:
+    return failure(answer, registry, speaker=registry, secrets=[SECRET], now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "transient"),
+    [
+        (400, CopyError, False),
+        (401, PermissionDenied, False),
+        (403, PermissionDenied, False),
+        (404, NotFound, False),
+        (407, RegistryUnavailable, False),
+        (408, RegistryUnavailable, True),
+        (425, RegistryUnavailable, True),
+        (429, RateLimited, True),
+        (500, RegistryUnavailable, True),
+        (501, RegistryUnavailable, False),
+        (502, RegistryUnavailable, True),
+        (503, RegistryUnavailable, True),
+        (504, RegistryUnavailable, True),
+        (507, RegistryUnavailable, False),
+        (522, RegistryUnavailable, True),
+        (302, CopyError, False),
+        (299, CopyError, False),
+    ],
+)
+def test_each_status_is_an_error_that_is_worth_repeating_or_not(
+    status: int, kind: type[CopyError], transient: bool
+) -> None:
+    error = error_of(answered(status))
+    assert (type(error), error.transient) == (kind, transient)
+    assert error.where == Where("r.example")
+    assert str(status) in error.what
+
+
+@pytest.mark.parametrize(
+    ("registry", "body", "transient"),
+    [
+        ("docker.io", document("TOOMANYREQUESTS", "You have reached your pull rate limit"), False),
+        ("docker.io", "Too Many Requests (HAP429)", True),
+        ("ghcr.io", document("TOOMANYREQUESTS", "slow down"), True),
+    ],
+)
+def test_a_quota_that_is_spent_is_not_asked_again_but_a_rate_is(
+    registry: str, body: str, transient: bool
+) -> None:
+    error = error_of(answered(429, body), registry)
+    assert isinstance(error, RateLimited)
+    assert error.transient is transient
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("999999999", 86400.0),
+        ("99999999999999999999", None),
+        ("-5", None),
+        ("soon", None),
+        ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+        ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        ("Tue, 14 Nov 2099 22:00:00 GMT", 86400.0),
+        ("Tue, 99 Nov 2023 22:00:00 GMT", None),
+    ],
+)
+def test_a_wish_to_wait_is_seconds_or_a_date_and_at_most_a_day(
+    header: str | None, seconds: float | None
+) -> None:
+    assert retry_after(header, NOW) == seconds
+
+
+def test_an_error_carries_the_registrys_wish_to_wait() -> None:
+    assert error_of(answered(429, Retry_After="7")).retry_after == 7
+    assert error_of(answered(503, Retry_After="8")).retry_after == 8
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("", ""),
+        (document("DENIED", "not yours"), "DENIED: not yours"),
+        ('{"errors": [{"code": "UNKNOWN"}]}', "UNKNOWN"),
+        ('{"errors": [{"message": "just words"}]}', "just words"),
+        ('{"errors": [1, null, {"code": 5}]}', ""),
+        ('{"error": "invalid_grant", "error_description": "old"}', "invalid_grant: old"),
+        ('{"details": "incorrect username or password"}', "incorrect username or password"),
+        ('{"message": "no route"}', "no route"),
+        ("plain words\r\nof two lines", "plain words of two lines"),
+        (
+            "<html><head><title>x</title><style>b{}</style></head><h1>Bad &amp;</h1></html>",
+            "Bad &amp;",
+        ),
+        ("::error::gotcha", "error::gotcha"),
+        ("\033[31mred\033[0m\x07", "[31mred [0m"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (f"you sent {SECRET}", "you sent ***"),
+        (document("DENIED", f"you sent {SECRET}"), "DENIED: you sent ***"),
+        ("x" * 5000, "x" * 299 + "…"),
+    ],
+    ids=range(16),
+)
+def test_a_registrys_own_words_are_one_short_printable_line(body: str | bytes, text: str) -> None:
+    assert told(answered(500, body), [SECRET]) == text
+
+
+def test_a_packed_body_is_not_shown() -> None:
+    assert told(answered(500, b"\x1f\x8b...", Content_Encoding="gzip"), []) == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "body", "what"),
+    [
+        (
+            "redis:7.99",
+            document("MANIFEST_UNKNOWN", "x"),
+            "docker.io/library/redis has no tag 7.99",
+        ),
+        ("redis:7.99", "not found", "docker.io/library/redis has no tag 7.99"),
+        ("ghcr.io/a/b:1", document("NAME_UNKNOWN", "x"), "ghcr.io has no repository a/b"),
+        (
+            f"ghcr.io/a/b@sha256:{'0' * 64}",
+            "",
+            f"ghcr.io/a/b has no digest sha256:{'0' * 64}",
+        ),
+    ],
+    ids=range(4),
+)
+def test_what_is_missing_is_named(image: str, body: str, what: str) -> None:
+    error = not_found(answered(404, body), Reference.parse(image))
+    assert error.what == what

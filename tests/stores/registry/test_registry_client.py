@@ -1,0 +1,456 @@
+from __future__ import annotations
+
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from anyio import (
+    CancelScope,
+    Event,
+    create_task_group,
+    create_tcp_listener,
+    fail_after,
+    wait_all_tasks_blocked,
+)
+from anyio.abc import SocketAttribute, SocketStream
+from scripted import (
+    MANIFEST,
+    MANIFEST_TYPE,
+    Scripted,
+    digest_of,
+    endless,
+    manifest_answer,
+    reset,
+    scripted,
+    self_signed,
+)
+
+from asyncsync.credentials import Credentials
+from asyncsync.model.access import Access, Credential
+from asyncsync.model.errors import (
+    ConfigurationError,
+    CopyError,
+    DigestMismatch,
+    NotFound,
+    RateLimited,
+    RegistryUnavailable,
+    TimedOut,
+    TlsError,
+    UnsupportedManifest,
+    Where,
+)
+from asyncsync.model.manifest import ACCEPTED_TYPES
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.stores.registry.client import RegistryClient
+
+DIGEST = Digest.parse(digest_of(MANIFEST))
+
+
+def reference(server: Scripted, tag: str = "1") -> Reference:
+    return Reference.parse(f"{server.host}/team/app:{tag}")
+
+
+@asynccontextmanager
+async def asking(
+    server: Scripted,
+    *,
+    who: Credential | None = None,
+    idle_seconds: float = 5,
+    access: Access | None = None,
+) -> AsyncIterator[RegistryClient]:
+    """A client that speaks plain HTTP with `server`, as `who`."""
+    credentials = Credentials({server.host: who} if who else {}, environ={})
+    access = access or Access(plain_http=frozenset({server.host}))
+    async with RegistryClient(access, credentials, idle_seconds=idle_seconds) as client:
+        yield client
+
+
+def always(
+    response: Callable[[], web.Response],
+) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return response()
+
+    return answer
+
+
+async def test_a_head_tells_what_a_tag_names_and_names_all_four_types() -> None:
+    async with scripted(always(manifest_answer)) as server, asking(server) as client:
+        found = await client.resolve(reference(server))
+    assert found is not None
+    assert (found.media_type, found.digest, found.size) == (MANIFEST_TYPE, DIGEST, len(MANIFEST))
+    (seen,) = server.requests
+    assert (seen.method, seen.path) == ("HEAD", "/v2/team/app/manifests/1")
+    assert set(seen.headers["Accept"].split(", ")) == set(ACCEPTED_TYPES)
+    assert seen.headers["Accept-Encoding"] == "identity"
+    assert seen.headers["User-Agent"].startswith("asyncsync/")
+    assert "Authorization" not in seen.headers
+
+
+async def test_a_get_brings_the_exact_bytes_with_all_four_types_named() -> None:
+    async with scripted(always(manifest_answer)) as server, asking(server) as client:
+        raw = await client.manifest(reference(server).by_digest(DIGEST))
+    assert (raw.data, raw.digest, raw.media_type) == (MANIFEST, DIGEST, MANIFEST_TYPE)
+    (seen,) = server.requests
+    assert (seen.method, seen.path) == ("GET", f"/v2/team/app/manifests/{DIGEST}")
+    assert set(seen.headers["Accept"].split(", ")) == set(ACCEPTED_TYPES)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda: web.Response(headers={"Content-Type": MANIFEST_TYPE}),
+        lambda: web.Response(text="<html>Welcome</html>", content_type="text/html"),
+        lambda: web.Response(status=405),
+    ],
+    ids=["no digest", "a page", "not allowed"],
+)
+async def test_a_head_that_tells_too_little_is_followed_by_a_get(
+    head: Callable[[], web.Response],
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return head() if request.method == "HEAD" else manifest_answer()
+
+    async with scripted(answer) as server, asking(server) as client:
+        found = await client.resolve(reference(server))
+    assert found is not None
+    assert (found.digest, found.size) == (DIGEST, len(MANIFEST))
+    assert [seen.method for seen in server.requests] == ["HEAD", "GET"]
+
+
+async def test_a_tag_that_is_not_there_resolves_to_nothing_and_has_no_manifest() -> None:
+    async with (
+        scripted(always(lambda: web.Response(status=404))) as server,
+        asking(server) as client,
+    ):
+        assert await client.resolve(reference(server, "7.99")) is None
+        with pytest.raises(NotFound) as caught:
+            await client.manifest(reference(server, "7.99"))
+    assert caught.value.what == f"{server.host}/team/app has no tag 7.99"
+    assert caught.value.where == Where(server.host)
+
+
+async def test_nothing_behind_a_head_that_is_not_allowed_is_nothing() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=405 if request.method == "HEAD" else 404)
+
+    async with scripted(answer) as server, asking(server) as client:
+        assert await client.resolve(reference(server)) is None
+
+
+async def test_docker_hub_is_asked_at_its_own_host_and_library_is_in_the_path() -> None:
+    async with scripted(always(manifest_answer)) as proxy:
+        access = Access(
+            plain_http=frozenset({"docker.io"}), proxies={"http": f"http://{proxy.host}"}
+        )
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            await client.resolve(Reference.parse("redis:7"))
+    (seen,) = proxy.requests
+    assert seen.headers["Host"] == "registry-1.docker.io"
+    assert seen.path.endswith("/v2/library/redis/manifests/7")
+
+
+async def test_a_login_page_in_place_of_a_manifest_is_no_success() -> None:
+    page = lambda: web.Response(text="<html>Welcome</html>", content_type="text/html")  # noqa: E731
+    async with scripted(always(page)) as server, asking(server) as client:
+        with pytest.raises(RegistryUnavailable, match="text/html that is no manifest"):
+            await client.resolve(reference(server))
+
+
+async def test_bytes_that_are_not_what_the_registry_says_are_refused() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        response = manifest_answer()
+        response.headers["Docker-Content-Digest"] = digest_of(b"something else")
+        return response
+
+    async with scripted(answer) as server, asking(server) as client:
+        with pytest.raises(DigestMismatch, match=server.host):
+            await client.manifest(reference(server))
+
+
+async def test_a_manifest_without_end_is_given_up_after_4_mib() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return await endless(request, MANIFEST_TYPE)
+
+    async with scripted(answer) as server, asking(server) as client:
+        with fail_after(10), pytest.raises(UnsupportedManifest, match="larger than 4 MiB"):
+            await client.manifest(reference(server))
+
+
+async def test_an_error_without_end_is_still_that_error() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return await endless(request, "text/plain", status=503)
+
+    async with scripted(answer) as server, asking(server) as client:
+        with fail_after(10), pytest.raises(RegistryUnavailable, match="503 Service") as caught:
+            await client.manifest(reference(server))
+    assert len(str(caught.value)) < 1000
+
+
+async def test_a_packed_manifest_is_not_unpacked_behind_our_back() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        response = manifest_answer(b"\x1f\x8b not for us")
+        response.headers["Content-Encoding"] = "gzip"
+        return response
+
+    async with scripted(answer) as server, asking(server) as client:
+        with pytest.raises(RegistryUnavailable, match="no manifest"):
+            await client.manifest(reference(server))
+
+
+async def test_a_busy_registry_is_asked_once_and_its_wish_to_wait_is_told() -> None:
+    busy = lambda: web.Response(status=429, headers={"Retry-After": "7"})  # noqa: E731
+    async with scripted(always(busy)) as server, asking(server) as client:
+        with pytest.raises(RateLimited) as caught:
+            await client.resolve(reference(server))
+    assert (caught.value.transient, caught.value.retry_after) == (True, 7)
+    assert len(server.requests) == 1
+
+
+async def test_a_connection_that_is_reset_inside_a_body_is_worth_repeating() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return await reset(request, sent=MANIFEST[:50])
+
+    async with scripted(answer) as server, asking(server) as client:
+        with pytest.raises(RegistryUnavailable, match="broke the connection off") as caught:
+            await client.manifest(reference(server))
+    assert caught.value.transient
+
+
+async def test_a_registry_that_falls_silent_is_left() -> None:
+    silent = Event()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await silent.wait()
+        return manifest_answer()
+
+    async with scripted(answer) as server, asking(server, idle_seconds=0.2) as client:
+        with fail_after(10), pytest.raises(TimedOut, match="sent nothing for") as caught:
+            await client.resolve(reference(server))
+        silent.set()
+    assert caught.value.transient
+
+
+async def test_a_port_where_nothing_listens_is_named() -> None:
+    async with scripted(always(manifest_answer)) as server:
+        pass
+    async with asking(server) as client:
+        with pytest.raises(RegistryUnavailable) as caught:
+            await client.resolve(reference(server))
+    assert caught.value.what == f"nothing listens at {server.host} (connection refused)"
+    assert caught.value.transient
+
+
+async def test_something_that_speaks_no_http_is_told() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        return await reset(request)
+
+    async with scripted(answer) as server, asking(server) as client:
+        with pytest.raises(RegistryUnavailable, match=server.host):
+            await client.resolve(reference(server))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+async def test_no_secret_and_no_escape_code_comes_back_from_a_registry(status: int) -> None:
+    secret = "c4nary&s3cret"
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        shown = request.headers.get("Authorization")
+        if shown is None:
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        page = f"<html>\033[31m::error::{secret} c4nary&amp;s3cret {shown}</html>"
+        return web.Response(status=status, text=page, content_type="text/html")
+
+    async with scripted(answer) as server, asking(server, who=Credential("u", secret)) as client:
+        with pytest.raises(CopyError) as caught:
+            await client.manifest(reference(server))
+    error = caught.value
+    told = [str(error), repr(error), repr(error.args), *traceback.format_exception(error)]
+    (authorization,) = {r.headers["Authorization"] for r in server.requests[1:]}
+    for canary in (secret, "c4nary", authorization.removeprefix("Basic ").rstrip("=")):
+        assert canary not in "".join(told)
+    assert "\033" not in str(error)
+
+
+async def test_a_header_that_breaks_the_parser_does_not_bring_our_secret_back() -> None:
+    secret = "c4nary-s3cret"
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if "Authorization" not in request.headers:
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        assert request.transport is not None
+        line = b"HTTP/1.1 200 OK\r\n" + secret.encode() + b" bad header\r\n\r\n"
+        request.transport.write(line)
+        return await reset(request)
+
+    async with scripted(answer) as server, asking(server, who=Credential("u", secret)) as client:
+        with pytest.raises(RegistryUnavailable) as caught:
+            await client.manifest(reference(server))
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_no_more_than_16_requests_are_under_way_to_one_registry() -> None:
+    gate, now, most = Event(), 0, 0
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await gate.wait()
+        now -= 1
+        return manifest_answer()
+
+    async with scripted(answer) as server, asking(server) as client, create_task_group() as group:
+        for number in range(40):
+            group.start_soon(client.resolve, reference(server, f"t{number}"))
+        while len(server.requests) < 16:
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        gate.set()
+    assert most == 16
+    assert len(server.requests) == 40
+
+
+async def test_a_cancelled_question_leaves_the_client_usable() -> None:
+    gate = Event()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if request.path.endswith("/slow"):
+            await gate.wait()
+        return manifest_answer()
+
+    async with scripted(answer) as server, asking(server) as client:
+        with CancelScope() as scope:
+            async with create_task_group() as group:
+                group.start_soon(client.resolve, reference(server, "slow"))
+                while not server.requests:
+                    await wait_all_tasks_blocked()
+                scope.cancel()
+        assert await client.resolve(reference(server)) is not None
+        gate.set()
+
+
+async def test_a_loopback_host_without_tls_is_asked_in_plain_http_after_one_try() -> None:
+    async with (
+        scripted(always(manifest_answer)) as server,
+        asking(server, access=Access()) as client,
+        create_task_group() as group,
+    ):
+        for number in range(20):
+            group.start_soon(client.resolve, reference(server, f"t{number}"))
+    assert len(server.requests) == 20  # the try by TLS is no HTTP request
+
+
+async def test_a_loopback_host_that_hangs_up_on_tls_is_asked_in_plain_http() -> None:
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {MANIFEST_TYPE}\r\n"
+        f"Docker-Content-Digest: {DIGEST}\r\nContent-Length: {len(MANIFEST)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+
+    hellos = 0
+
+    async def serve(stream: SocketStream) -> None:
+        nonlocal hellos
+        async with stream:
+            if (await stream.receive()).startswith(b"HEAD "):
+                await stream.send(head.encode())
+            else:
+                hellos += 1
+
+    async with await create_tcp_listener(local_host="127.0.0.1") as listener:
+        server = Scripted(f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}")  # noqa: S610  no Django here
+        async with create_task_group() as group, asking(server, access=Access()) as client:
+            group.start_soon(listener.serve, serve)
+            async with create_task_group() as asks:
+                for number in range(20):
+                    asks.start_soon(client.resolve, reference(server, f"t{number}"))
+            group.cancel_scope.cancel()
+    assert hellos == 1
+
+
+async def test_a_certificate_of_nobody_we_know_is_no_reason_for_plain_http(tmp_path: Path) -> None:
+    own = self_signed(tmp_path)
+    async with (
+        scripted(always(manifest_answer), tls=own.context) as server,
+        asking(server, access=Access()) as client,
+    ):
+        with pytest.raises(TlsError, match="not trusted here") as caught:
+            await client.resolve(reference(server))
+    assert not caught.value.transient
+    assert server.requests == []
+
+
+async def test_a_certificate_in_the_ca_file_is_trusted(tmp_path: Path) -> None:
+    own = self_signed(tmp_path)
+    async with (
+        scripted(always(manifest_answer), tls=own.context) as server,
+        asking(server, access=Access(ca_file=own.file)) as client,
+    ):
+        assert await client.resolve(reference(server)) is not None
+
+
+async def test_with_a_ca_file_there_is_no_plain_http(tmp_path: Path) -> None:
+    own = self_signed(tmp_path)
+    async with (
+        scripted(always(manifest_answer)) as server,
+        asking(server, access=Access(ca_file=own.file)) as client,
+    ):
+        with pytest.raises(TlsError, match="speaks no TLS"):
+            await client.resolve(reference(server))
+    assert server.requests == []
+
+
+async def test_a_host_that_is_said_to_be_plain_gets_no_tls(tmp_path: Path) -> None:
+    context: ssl.SSLContext = self_signed(tmp_path).context
+    async with scripted(always(manifest_answer), tls=context) as server, asking(server) as client:
+        with pytest.raises(CopyError):
+            await client.resolve(reference(server))
+
+
+@pytest.mark.parametrize("text", ["", "no certificate"])
+async def test_a_ca_file_without_a_certificate_is_named_at_once(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"ca\.pem"):
+        async with RegistryClient(Access(ca_file=file), Credentials(environ={})):
+            raise AssertionError("it opened")
+
+
+async def test_a_ca_file_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"ca\.pem: cannot be read"):
+        async with RegistryClient(Access(ca_file=tmp_path / "ca.pem"), Credentials(environ={})):
+            raise AssertionError("it opened")
+
+
+async def test_a_proxy_of_another_kind_is_told_before_anything_is_asked() -> None:
+    access = Access(proxies={"https": "socks5://p.example"})
+    with pytest.raises(ConfigurationError, match="socks5"):
+        async with RegistryClient(access, Credentials(environ={})):
+            raise AssertionError("it opened")
+
+
+async def test_a_proxy_is_asked_for_hosts_elsewhere() -> None:
+    async with scripted(always(manifest_answer)) as proxy:
+        access = Access(
+            plain_http=frozenset({"r.example"}), proxies={"http": f"http://{proxy.host}"}
+        )
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            found = await client.resolve(Reference.parse("r.example/team/app:1"))
+    assert found is not None
+    assert proxy.requests[0].headers["Host"] == "r.example"
+
+
+async def test_a_proxy_that_refuses_is_told() -> None:
+    async with scripted(always(lambda: web.Response(status=403))) as proxy:
+        access = Access(proxies={"https": f"http://u:c4nary@{proxy.host}"})
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(RegistryUnavailable, match=r"proxy before r\.example") as caught:
+                await client.resolve(Reference.parse("r.example/team/app:1"))
+    assert "c4nary" not in "".join(traceback.format_exception(caught.value))

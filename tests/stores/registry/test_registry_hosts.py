@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from asyncsync.model.access import Access
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.reference import Registry
+from asyncsync.stores.registry.hosts import api_host, proxy_for, schemes
+
+CA = Path("ca.pem")
+
+
+def test_docker_hub_answers_at_another_name_than_its_own() -> None:
+    assert api_host(Registry("docker.io")) == "registry-1.docker.io"
+    assert api_host(Registry("ghcr.io")) == "ghcr.io"
+
+
+@pytest.mark.parametrize(
+    ("host", "access", "expected"),
+    [
+        ("r.example", Access(), ("https",)),
+        ("10.0.0.1:5000", Access(), ("https",)),
+        ("127.0.0.1:5000", Access(), ("https", "http")),
+        ("127.8.8.8", Access(), ("https", "http")),
+        ("[::1]:5000", Access(), ("https", "http")),
+        ("localhost:5000", Access(), ("https", "http")),
+        ("localhost", Access(), ("https", "http")),
+        ("localhost.example", Access(), ("https",)),
+        ("127.0.0.1:5000", Access(ca_file=CA), ("https",)),
+        ("r.example", Access(plain_http=frozenset({"r.example"})), ("http",)),
+        ("r.example:81", Access(plain_http=frozenset({"r.example"})), ("https",)),
+        (
+            "localhost:5000",
+            Access(plain_http=frozenset({"localhost:5000"}), ca_file=CA),
+            ("http",),
+        ),
+    ],
+)
+def test_a_registry_is_spoken_to_over_tls_unless_it_is_here_or_said_to_be_plain(
+    host: str, access: Access, expected: tuple[str, ...]
+) -> None:
+    assert schemes(Registry(host), access) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "proxies", "expected"),
+    [
+        ("https://r.example/", {}, None),
+        ("https://r.example/", {"https": "http://p.example:3128"}, "http://p.example:3128"),
+        ("https://r.example/", {"https": "p.example:3128"}, "http://p.example:3128"),
+        ("https://r.example/", {"http": "http://p.example:3128"}, None),
+        ("https://r.example/", {"all": "http://p.example:3128"}, "http://p.example:3128"),
+        ("https://r.example/", {"https": "http://p", "no": "r.example"}, None),
+        ("https://a.r.example/", {"https": "http://p", "no": ".r.example"}, None),
+        ("https://r.example:8443/", {"https": "http://p", "no": "r.example:8443"}, None),
+        ("https://r.example/", {"https": "http://p", "no": "*"}, None),
+        ("https://r.example/", {"https": "http://p", "no": "other.example"}, "http://p"),
+        ("http://127.0.0.1:5000/", {"http": "http://p"}, None),
+        ("http://localhost:5000/", {"http": "http://p"}, None),
+        ("http://[::1]:5000/", {"http": "http://p"}, None),
+    ],
+)
+def test_a_proxy_is_used_as_its_variables_say_but_never_for_this_machine(
+    url: str, proxies: dict[str, str], expected: str | None
+) -> None:
+    proxy = proxy_for(URL(url), proxies)
+    assert (str(proxy).rstrip("/") if proxy else None) == expected
+
+
+def test_a_proxy_that_is_no_http_proxy_is_told_without_its_password() -> None:
+    with pytest.raises(ConfigurationError, match="a socks5 proxy") as caught:
+        proxy_for(URL("https://r.example/"), {"https": "socks5://user:s3cret@p.example"})
+    assert "s3cret" not in str(caught.value)
