@@ -1,0 +1,131 @@
+"""The library as a developer uses it inside a service: awaited, watched, cancelled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from parts.engine import Engine
+from parts.registry import Registry
+
+import asyncsync
+from asyncsync import Status
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_sync_returns_a_report_in_the_order_of_the_list(
+    engine: Engine, registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    at = f"{registry.host}/{namespace}"
+    for name in ("b", "a"):
+        registry.put_image(f"{namespace}/{name}", "1")
+    path = tmp_path / "images.yaml"
+    path.write_text(f"{at}/b:1\n{at}/missing:1\n{at}/a:1\n")
+
+    report = await asyncsync.sync(
+        path, to=own_registry.host, engine=engine.url, docker_config=tmp_path
+    )
+
+    assert [str(o.job.source) for o in report.outcomes] == [
+        f"{at}/{n}:1" for n in ("b", "missing", "a")
+    ]
+    assert [o.status for o in report.outcomes] == [Status.COPIED, Status.FAILED, Status.COPIED]
+    assert not report.ok
+    with pytest.raises(asyncsync.SyncFailed, match="1 of 3 images") as caught:
+        report.raise_for_failures()
+    assert caught.value.report is report
+    assert isinstance(report.outcomes[1].error, asyncsync.NotFound)
+
+
+async def test_open_sync_tells_each_image_as_it_ends_and_every_event_to_a_listener(
+    engine: Engine, registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    registry.put_image(f"{namespace}/a", "1")
+    events: list[str] = []
+    async with asyncsync.open_sync(
+        [f"{registry.host}/{namespace}/a:1"],
+        to=own_registry.host, engine=engine.url, docker_config=tmp_path,
+        observe=lambda event: events.append(type(event).__name__),
+    ) as run:  # fmt: skip
+        outcomes = [outcome async for outcome in run]
+    assert [o.status for o in outcomes] == [Status.COPIED]
+    assert run.report.outcomes == tuple(outcomes)
+    assert events[0] == "Chosen"
+    assert events[-1] == "Ended"
+    assert {"StepStarted", "StepEnded"} <= set(events)
+
+
+async def test_a_plan_can_be_made_first_and_carried_out_later(
+    engine: Engine, registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    registry.put_image(f"{namespace}/a", "1")
+    plan = await asyncsync.plan([f"{registry.host}/{namespace}/a:1"], to=own_registry.host)
+    assert [str(job.target) for job in plan.jobs] == [f"{own_registry.host}/a:1"]
+    report = await asyncsync.sync(plan, engine=engine.url, docker_config=tmp_path)
+    report.raise_for_failures()
+
+
+async def test_an_exception_in_the_block_arrives_bare_and_ends_everything(
+    engine: Engine, registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    registry.put_image(f"{namespace}/a", "1", size=4_000_000)
+    with pytest.raises(LookupError):
+        async with asyncsync.open_sync(
+            [f"{registry.host}/{namespace}/a:1"],
+            to=own_registry.host, engine=engine.url, docker_config=tmp_path,
+        ) as run:  # fmt: skip
+            raise LookupError
+    assert len(run.report.outcomes) == 1
+    await anyio.sleep(0.1)
+    assert engine.open_connections() == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "error"),
+    [
+        (["Nginx"], {"to": "r.example/x"}, asyncsync.ListError),
+        (["a.example/x:1", "b.example/x:1"], {"to": "r.example"}, asyncsync.PlanError),
+        (["nginx"], {}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "https://r.example"}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "concurrency": 0}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "concurrency": 257}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "via": "telepathy"}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "retries": -1}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "timeout": 0}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "platforms": ["x"]}, asyncsync.ConfigurationError),
+        (
+            ["nginx"],
+            {"to": "r.example", "platforms": ["linux/amd64", "linux/arm64"]},
+            asyncsync.ConfigurationError,
+        ),
+        ("no-such-list.yaml", {"to": "r.example"}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "engine": "what"}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "engine": "unix:///none"}, asyncsync.EngineUnavailable),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_before_anything_moves(
+    images: object, options: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await asyncsync.sync(images, **options)  # type: ignore[arg-type]
+
+
+def test_importing_it_loads_neither_aiohttp_nor_structlog() -> None:
+    code = (
+        "import sys, asyncsync; asyncsync.__all__; asyncsync.Reference\n"
+        "print(sorted({'aiohttp', 'structlog', 'aiodocker', 'yaml', 'click'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_door_has_every_name_it_promises() -> None:
+    for name in asyncsync.__all__:
+        assert getattr(asyncsync, name) is not None
+    assert set(asyncsync.__all__) <= set(dir(asyncsync))
+    with pytest.raises(AttributeError, match="nonsense"):
+        asyncsync.nonsense  # noqa: B018

@@ -1,0 +1,153 @@
+"""Stopped half-way, by signal, kill or cancellation: nothing runs on, and the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from parts.commands import Command
+from parts.engine import Engine
+from parts.registry import Registry
+from parts.relay import Relay
+
+import asyncsync
+from asyncsync import Status
+
+pytestmark = pytest.mark.timeout(180)
+
+MIB = 1024 * 1024
+
+
+def once(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
+
+
+def put_and_list(registry: Registry, link: Relay, namespace: str, folder: Path) -> list[str]:
+    """One small image that is through at once, three big ones, as a list; their names."""
+    registry.put_image(f"{namespace}/small", "1", size=1000)
+    for n in range(3):
+        registry.put_image(f"{namespace}/big{n}", "1", layers=2, size=6 * MIB)
+    names = ["small", *(f"big{n}" for n in range(3))]
+    lines = [f"{link.host}/{namespace}/{name}:1" for name in names]
+    (folder / "images.yaml").write_text("\n".join(lines) + "\n")
+    return names
+
+
+def assert_still(link: Relay) -> None:
+    """Five seconds after a stop no transfer goes on at the link: a second without a byte."""
+    deadline, before = time.monotonic() + 5, -1
+    while before != (now := link.up + link.down):
+        assert time.monotonic() < deadline, "the engine goes on"
+        before = now
+        time.sleep(1.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_ends_the_run_in_order_and_the_next_run_goes_on(
+    engine: Engine, registry: Registry, own_registry: Registry, relay: Relay, namespace: str,
+    asyncsync_command: Command, number: signal.Signals, code: int,
+) -> None:  # fmt: skip
+    names = put_and_list(registry, relay, namespace, asyncsync_command.folder)
+    log = asyncsync_command.folder / "succeeded.log"
+    to = ("--to", own_registry.host, "-c", "2")
+    relay.throttle(2 * MIB)
+    with asyncsync_command.started(
+        "sync", *to, "--report", "report.json", "--failed-list", "left.yaml", engine=engine
+    ) as process:
+        once(lambda: log.exists() and "/small:1" in log.read_text() and relay.down > 2 * MIB)
+        process.send_signal(number)
+        begun = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        took = time.monotonic() - begun
+    assert process.returncode == code, out + err
+    assert took < 5, "a bound that is promised to users"
+    assert_still(relay)
+    assert engine.open_connections() == 0
+    report = json.loads((asyncsync_command.folder / "report.json").read_text())
+    statuses = {o["target"].rpartition("/")[2]: o["status"] for o in report["outcomes"]}
+    assert statuses["small:1"] == "copied"
+    assert sorted(statuses.values()) == ["cancelled", "cancelled", "copied", "not_started"]
+    assert "Stopping" in err
+    assert out.splitlines()[-1].startswith("1 copied")
+    local = {name for name in engine.images() if name.startswith(f"{own_registry.host}/")}
+    assert not any("/big" in name for name in local), "a target tag was left in the engine"
+    assert (asyncsync_command.folder / "left.yaml").read_text().count("/big") >= 3
+
+    relay.throttle(None)
+    mark = own_registry.mark()
+    again = asyncsync_command("sync", *to, engine=engine, timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+    puts = own_registry.requests("PUT", "/manifests/", since=mark)
+    assert sorted(r.path for r in puts) == sorted(f"/v2/{n}/manifests/1" for n in names[1:])
+
+
+def test_a_second_signal_ends_the_process_at_once(
+    engine: Engine, registry: Registry, own_registry: Registry, relay: Relay, namespace: str,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    put_and_list(registry, relay, namespace, asyncsync_command.folder)
+    relay.throttle(MIB)
+    with asyncsync_command.started("sync", "--to", own_registry.host, engine=engine) as process:
+        once(lambda: relay.down > MIB)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode in (130, 143)
+
+
+def test_after_sigkill_the_next_run_copies_only_what_was_missing(
+    engine: Engine, registry: Registry, own_registry: Registry, relay: Relay, namespace: str,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    names = put_and_list(registry, relay, namespace, asyncsync_command.folder)
+    to = ("--to", own_registry.host, "-c", "2")
+    relay.throttle(2 * MIB)
+    with asyncsync_command.started("sync", *to, engine=engine) as process:
+        once(lambda: own_registry.tags("small") == ["1"] and relay.down > 2 * MIB)
+        process.kill()
+        process.communicate(timeout=10)
+    log = (asyncsync_command.folder / "succeeded.log").read_text()
+    assert all(line.count(" -> ") == 1 for line in log.splitlines())
+
+    relay.throttle(None)
+    mark = own_registry.mark()
+    again = asyncsync_command("sync", *to, engine=engine, timeout=120)
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    put = {r.path for r in own_registry.requests("PUT", "/manifests/", since=mark)}
+    assert "/v2/small/manifests/1" not in put
+    assert {f"/v2/{name}/manifests/1" for name in names[1:]} == put
+
+
+@pytest.mark.parametrize("step", ["pull", "push"])
+async def test_cancelling_leaves_the_engine_clean_within_five_seconds(
+    engine: Engine, registry: Registry, own_registry: Registry, namespace: str, step: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    registry.put_image(f"{namespace}/big", "1", layers=2, size=8 * MIB)
+    with Relay(registry.host) as source, Relay(own_registry.host) as target:
+        slow = source if step == "pull" else target
+        slow.throttle(2 * MIB)
+        entries = [f"{source.host}/{namespace}/big:1"]
+        with anyio.move_on_after(60) as scope:
+            async with asyncsync.open_sync(
+                entries, to=target.host, engine=engine.url, docker_config=tmp_path
+            ) as run:
+                await anyio.to_thread.run_sync(once, lambda: slow.up + slow.down > MIB)
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert [outcome.status for outcome in run.report.outcomes] == [Status.CANCELLED]
+        await anyio.to_thread.run_sync(assert_still, slow)
+        assert engine.open_connections() == 0
+        assert f"{target.host}/big:1" not in engine.images()
+    assert own_registry.tags("big") == []
