@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypeAlias, TypedDict, Unpack
 
 import anyio
 import anyio.to_thread
@@ -22,6 +22,7 @@ from asyncsync.model.outcome import Outcome, Report
 from asyncsync.model.platform import Platform
 from asyncsync.scheduling import Run, running
 
+Via: TypeAlias = Literal["auto", "engine"]
 CONCURRENCY = 8  # measured: more gains little through one engine, and costs duplicate uploads
 CONCURRENCY_MAX = 256
 
@@ -32,7 +33,7 @@ class Options(TypedDict, total=False):
     to: str | Destination
     concurrency: int
     fail_fast: bool
-    via: str
+    via: Via
     platforms: Sequence[str | Platform]
     credential: Credential | None
     retries: int
@@ -59,7 +60,7 @@ class Settings:
     to: str | Destination | None = None
     concurrency: int = CONCURRENCY
     fail_fast: bool = False
-    via: str = "auto"
+    via: Via = "auto"
     platforms: Sequence[str | Platform] = ()
     credential: Credential | None = None
     retries: int = 3

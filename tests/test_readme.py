@@ -180,6 +180,17 @@ def test_every_option_and_variable_is_in_the_table_and_no_other() -> None:
     )
 
 
+def test_the_defaults_in_table_and_help_are_the_library_s() -> None:
+    default = api.Settings()
+    for option, value in (
+        ("concurrency", default.concurrency), ("retries", default.retries), ("via", default.via)
+    ):  # fmt: skip
+        assert re.search(rf"^\| .*`--{option} .*\| {value} \|", README, re.MULTILINE)
+        help_ = next(param.help for param in sync.params if param.name == option)  # type: ignore[attr-defined]
+        assert f"default: {value}]" in help_
+    assert f"1 to {api.CONCURRENCY_MAX}" in README
+
+
 def test_the_rooms_of_the_architecture_are_the_rooms_of_the_package() -> None:
     picture = README[README.index("asyncsync/\n  __init__.py") :]
     picture = picture[: picture.index("```")]

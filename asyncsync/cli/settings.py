@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
 
+from asyncsync import api
 from asyncsync.cli import values
 from asyncsync.cli.environment import Variables, credential, destination, variable
 from asyncsync.model.access import Access, Credential
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from asyncsync.model.events import Observe
 
 T = TypeVar("T")
+_DEFAULT = api.Settings()  # the library's; a command has no others
 
 
 class Given(TypedDict):
@@ -29,7 +31,7 @@ class Given(TypedDict):
     platforms: tuple[Platform, ...]
     concurrency: int | None
     fail_fast: bool | None
-    via: values.Via | None
+    via: api.Via | None
     user: str | None
     password_stdin: bool
     retries: int | None
@@ -54,7 +56,7 @@ class Settings:
     platforms: tuple[Platform, ...]
     concurrency: int
     fail_fast: bool
-    via: values.Via
+    via: api.Via
     credential: Credential | None
     retries: int
     timeout: float | None
@@ -100,26 +102,30 @@ def settings(
     `password` came by stdin; `proxies` as `urllib.request.getproxies_environment` gives them.
     """
 
-    def pick(option: T | None, name: str, parse: Callable[[str], T], *, default: T) -> T:
+    def pick(option: T | None, name: str, parse: Callable[[str], T], default: T) -> T:
         found = option if option is not None else variable(variables, name, parse)
         return default if found is None else found
 
     to = where_to(given["to"], variables)
+    yes_or_no = values.yes_or_no
     return Settings(
         to=to,
         platforms=which_platforms(given["platforms"], variables),
         concurrency=pick(
-            given["concurrency"], "ASYNCSYNC_CONCURRENCY", values.concurrency, default=8
+            given["concurrency"],
+            "ASYNCSYNC_CONCURRENCY",
+            values.concurrency,
+            _DEFAULT.concurrency,
         ),
-        fail_fast=pick(given["fail_fast"], "ASYNCSYNC_FAIL_FAST", values.yes_or_no, default=False),
-        via=pick(given["via"], "ASYNCSYNC_VIA", values.via, default="auto"),
+        fail_fast=pick(given["fail_fast"], "ASYNCSYNC_FAIL_FAST", yes_or_no, _DEFAULT.fail_fast),
+        via=pick(given["via"], "ASYNCSYNC_VIA", values.via, _DEFAULT.via),
         credential=credential(variables, to, user=given["user"], password=password),
-        retries=pick(given["retries"], "ASYNCSYNC_RETRIES", values.retries, default=3),
+        retries=pick(given["retries"], "ASYNCSYNC_RETRIES", values.retries, _DEFAULT.retries),
         timeout=given["timeout"] or variable(variables, "ASYNCSYNC_TIMEOUT", values.duration),
-        clean=pick(given["clean"], "ASYNCSYNC_CLEAN", values.yes_or_no, default=False),
+        clean=pick(given["clean"], "ASYNCSYNC_CLEAN", yes_or_no, _DEFAULT.clean),
         access=Access(frozenset(given["plain_http"]), given["ca_file"], proxies or {}),
         succeeded_log=pick(
-            given["succeeded_log"], "ASYNCSYNC_SUCCEEDED_LOG", Path, default=Path("succeeded.log")
+            given["succeeded_log"], "ASYNCSYNC_SUCCEEDED_LOG", Path, Path("succeeded.log")
         ),
         failed_list=given["failed_list"] or variable(variables, "ASYNCSYNC_FAILED_LIST", Path),
         report=given["report"],

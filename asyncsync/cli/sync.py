@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path)
     "--concurrency",
     metavar="N",
     type=values.Parsed("number", values.concurrency),
-    help=f"Images at once, 1 to {values.CONCURRENCY_MAX}.  [ASYNCSYNC_CONCURRENCY; default: 8]",
+    help="Images at once, 1 to 256.  [ASYNCSYNC_CONCURRENCY; default: 8]",
 )
 @click.option(
     "--fail-fast/--no-fail-fast",

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 if TYPE_CHECKING:
+    from asyncsync.api import Via
     from asyncsync.model.job import Destination
     from asyncsync.model.platform import Platform
 
-Via = Literal["auto", "engine"]
-
-CONCURRENCY_MAX = 256
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -82,6 +80,8 @@ def log_format(text: str) -> Literal["console", "json"]:
 
 def concurrency(text: str) -> int:
     """Read how many images are copied at once."""
+    from asyncsync.api import CONCURRENCY_MAX
+
     number = _whole(text)
     if not 1 <= number <= CONCURRENCY_MAX:
         raise ValueError(f"{text} is not between 1 and {CONCURRENCY_MAX}")
