@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TlsError,
         UnsupportedManifest,
     )
+    from asyncsync.model.events import Event, Observe
     from asyncsync.model.job import CopyJob, Destination, Plan
     from asyncsync.model.outcome import Outcome, Report, Status
     from asyncsync.model.platform import Platform
@@ -69,6 +70,7 @@ _HOME = {
         "TlsError",
         "UnsupportedManifest",
     ),
+    "asyncsync.model.events": ("Event", "Observe"),
     "asyncsync.model.job": ("CopyJob", "Destination", "Plan"),
     "asyncsync.model.outcome": ("Outcome", "Report", "Status"),
     "asyncsync.model.platform": ("Platform",),
@@ -90,9 +92,11 @@ __all__ = [
     "DiskFull",
     "EngineLost",
     "EngineUnavailable",
+    "Event",
     "ListError",
     "NoSuchPlatform",
     "NotFound",
+    "Observe",
     "Outcome",
     "PermissionDenied",
     "Plan",

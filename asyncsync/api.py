@@ -25,6 +25,7 @@ from asyncsync.scheduling import Run, running
 Via: TypeAlias = Literal["auto", "engine"]
 CONCURRENCY = 8  # measured: more gains little through one engine, and costs duplicate uploads
 CONCURRENCY_MAX = 256
+ENGINE_CONCURRENCY = 16  # measured: from here on one engine only uploads more of the same twice
 
 
 class Options(TypedDict, total=False):
@@ -206,7 +207,7 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
         connected(settings.engine) as (engine, address),
         RegistryClient(settings.access, credentials) as manifests,
     ):
-        settings.observe(Chosen("engine", f"{engine.name} answers at {address}"))
+        settings.observe(Chosen("engine", f"{engine.name} answers at {address}{_advice(settings)}"))
         transport = EngineTransport(
             engine,
             manifests,
@@ -227,3 +228,9 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
                 yield shown
             finally:
                 shown._ended()
+
+
+def _advice(settings: Settings) -> str:
+    if settings.concurrency <= ENGINE_CONCURRENCY:
+        return ""
+    return f"; an engine gains nothing above {ENGINE_CONCURRENCY} at once"

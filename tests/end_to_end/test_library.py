@@ -10,6 +10,7 @@ import anyio
 import pytest
 from parts.engine import Engine
 from parts.registry import Registry
+from parts.relay import Relay
 
 import asyncsync
 from asyncsync import Status
@@ -57,6 +58,39 @@ async def test_open_sync_tells_each_image_as_it_ends_and_every_event_to_a_listen
     assert events[0] == "Chosen"
     assert events[-1] == "Ended"
     assert {"StepStarted", "StepEnded"} <= set(events)
+
+
+@pytest.mark.parametrize(("concurrency", "advised"), [(16, False), (17, True)])
+async def test_more_at_once_than_an_engine_gains_from_is_advised_against(
+    engine: Engine, concurrency: int, advised: bool
+) -> None:
+    chosen: list[asyncsync.Event] = []
+    await asyncsync.sync(
+        asyncsync.Plan(()), engine=engine.url, concurrency=concurrency, observe=chosen.append
+    )
+    assert ("gains nothing above 16" in str(chosen[0])) is advised
+
+
+async def test_an_image_that_waits_for_another_job_with_the_same_bytes_says_so(
+    engine: Engine, registry: Registry, relay: Relay, own_registry: Registry, namespace: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    for tag in ("1", "2"):
+        registry.put_image(f"{namespace}/a", tag, seed="same", layers=1, size=3_000_000)
+    relay.throttle(1_000_000)
+    waits: list[asyncsync.Event] = []
+
+    def observe(event: asyncsync.Event) -> None:
+        if type(event).__name__ == "Waited":
+            waits.append(event)
+
+    at = f"{relay.host}/{namespace}"
+    report = await asyncsync.sync(
+        [f"{at}/a:1", f"{at}/a:2"], to=own_registry.host, engine=engine.url,
+        docker_config=tmp_path, observe=observe,
+    )  # fmt: skip
+    report.raise_for_failures()
+    assert len(waits) == 1
 
 
 async def test_a_plan_can_be_made_first_and_carried_out_later(

@@ -7,6 +7,7 @@ local is overwritten), and believe only the target registry.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from asyncsync.model.errors import (
     TimedOut,
     Where,
 )
-from asyncsync.model.events import BytesMoved, Noted, Observe
+from asyncsync.model.events import BytesMoved, Noted, Observe, Waited
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Copied
@@ -39,6 +40,7 @@ from asyncsync.transports.engine.wire import Engine, Fault, Lost, Refused, Stall
 from asyncsync.transports.stepping import Steps
 
 CLEANUP_SECONDS = 3.0  # a stop promises to end within 5
+_WAIT_SECONDS = 1.0  # a shorter wait for another job is not worth a word
 
 
 @dataclass(slots=True)
@@ -92,7 +94,10 @@ class EngineTransport:
             work = await self._work(job, observe, seen)
             if not seen.target_asked and not self._engine.is_podman:
                 await steps.run(Step.RESOLVE, lambda: self._ask_target(work))
+            asked = time.monotonic()
             async with self._names.hold(work.pull_name) as held, self._swept(work, held):
+                if (waited := time.monotonic() - asked) > _WAIT_SECONDS:
+                    observe(Waited(job, "another image of the list is this very one", waited))
                 return Copied(await self._copied(work, held, steps))
         except EngineLost as error:  # its retries are over: no other image will do better
             raise error.ending_run() from error
