@@ -32,14 +32,13 @@ if TYPE_CHECKING:
         RateLimited,
         RefusedByTarget,
         RegistryUnavailable,
-        SyncFailed,
         TimedOut,
         TlsError,
         UnsupportedManifest,
     )
     from asyncsync.model.events import Event, Observe
     from asyncsync.model.job import CopyJob, Destination, Plan
-    from asyncsync.model.outcome import Outcome, Report, Status
+    from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
     from asyncsync.model.platform import Platform
     from asyncsync.model.reference import Digest, Reference
 
@@ -65,14 +64,13 @@ _HOME = {
         "RateLimited",
         "RefusedByTarget",
         "RegistryUnavailable",
-        "SyncFailed",
         "TimedOut",
         "TlsError",
         "UnsupportedManifest",
     ),
     "asyncsync.model.events": ("Event", "Observe"),
     "asyncsync.model.job": ("CopyJob", "Destination", "Plan"),
-    "asyncsync.model.outcome": ("Outcome", "Report", "Status"),
+    "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
     "asyncsync.model.platform": ("Platform",),
     "asyncsync.model.reference": ("Digest", "Reference"),
 }

@@ -25,13 +25,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from asyncsync.model.job import Step
 from asyncsync.model.spec import Mistake
-
-if TYPE_CHECKING:
-    from asyncsync.model.outcome import Report
 
 
 class AsyncsyncError(Exception):
@@ -61,19 +58,6 @@ class ConfigurationError(AsyncsyncError):
 
 class EngineUnavailable(AsyncsyncError):
     """No engine answers. Nothing was moved."""
-
-
-class SyncFailed(AsyncsyncError):
-    """Some images are not in place. `report` says which, and why."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(report)
-        self.report = report
-
-    def __str__(self) -> str:
-        missing = [outcome for outcome in self.report.outcomes if not outcome.in_place]
-        first = missing[0].error or f"{missing[0].job.source}: {missing[0].status}"
-        return f"{len(missing)} of {len(self.report.outcomes)} images are not in place: {first}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from asyncsync.model.errors import CopyError, SyncFailed
+from asyncsync.model.errors import AsyncsyncError, CopyError
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.reference import Digest
 
@@ -84,3 +84,16 @@ class Report:
         """Raise SyncFailed, which carries this report, unless every image is in place."""
         if not self.ok:
             raise SyncFailed(self)
+
+
+class SyncFailed(AsyncsyncError):
+    """Some images are not in place. `report` says which, and why."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        missing = [outcome for outcome in self.report.outcomes if not outcome.in_place]
+        first = missing[0].error or f"{missing[0].job.source}: {missing[0].status}"
+        return f"{len(missing)} of {len(self.report.outcomes)} images are not in place: {first}"
