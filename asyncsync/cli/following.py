@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # After a signal: how long the copies may take to clean up, before what is known is told without
 # them. A stop is promised within 5 s.
 _STOP_SECONDS = 3.5
-_LOOK_SECONDS = 1.0  # how often it is looked whether somebody has been waiting for a word
+_LOOK_SECONDS = 0.5  # how often it is looked whether somebody waits for a word; of live lines too
 
 
 class Running(Protocol):

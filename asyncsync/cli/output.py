@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from asyncsync.cli.live import Live
 
 
 class Output:
     """Writes lines at once, and nothing more after the reader has left."""
 
-    def __init__(self, file: TextIO | None) -> None:
+    def __init__(self, file: TextIO | None, live: Live | None = None) -> None:
         # Python has None for a stream that was closed before it began
         self._file: TextIO = file or open(os.devnull, "w")  # noqa: SIM115  as long as the process
         self.lost: OSError | None = None
+        self.live = live
 
     def line(self, text: str) -> None:
         """Write one line so that it is seen now."""
@@ -21,7 +25,9 @@ class Output:
         self.flush()
 
     def write(self, text: str) -> None:
-        """Write, unless nobody reads any more."""
+        """Write, unless nobody reads any more; live lines make room."""
+        if self.live:
+            self.live.clear()
         if self.lost is None:
             try:
                 self._file.write(text)

@@ -13,6 +13,7 @@ import anyio
 from asyncsync.cli import files
 from asyncsync.cli.ending import FAILED, Ending
 from asyncsync.cli.following import follow
+from asyncsync.cli.live import live
 from asyncsync.cli.output import Output
 from asyncsync.cli.settings import Given, Settings, how_to_log, settings
 from asyncsync.cli.telling import Telling
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 def run(ending: Ending, images: str, given: Given) -> int:
     """Carry out `asyncsync sync` and return its exit code. Raises AsyncsyncError."""
     log_format, level = how_to_log(given, os.environ)
-    log = open_log(Output(sys.stderr), log_format=log_format, level=level)
+    shown_there = log_format == "console" and given["output"] == "table"
+    below = live(sys.stdout, sys.stderr) if shown_there and not given["quiet"] else None
+    log = open_log(Output(sys.stderr, below), log_format=log_format, level=level)
     if log_format == "json":
         ending.tell = lambda line: log.error("refused", reason=line.strip())
     ending.name_list(images)
@@ -39,8 +42,7 @@ def run(ending: Ending, images: str, given: Given) -> int:
     ending.secrets = chosen.secrets
     plan = planned(files.read_list(images), [chosen.to], chosen.platforms)
     _check(chosen, images)
-    out = Output(sys.stdout)
-    shown_there = log_format == "console" and chosen.output == "table"
+    out = Output(sys.stdout, below)
     narration = Narration(log, failures_shown=shown_there)
     narration.begin(plan, to=chosen.to, concurrency=chosen.concurrency)
     if not plan.jobs:

@@ -77,8 +77,10 @@ class Telling:
             self._out.line(self._table.row(outcome))
 
     def tell_alive(self) -> None:
-        """Tell what takes so long, if nothing has ended for a while."""
-        if self._under_way.quiet_for(_QUIET_SECONDS):
+        """Tell what is under way: live in a terminal, else if nothing has ended for a while."""
+        if self._out.live:
+            self._out.live.show(list(self._under_way.rows(self._out.live.height)))
+        elif self._under_way.quiet_for(_QUIET_SECONDS):
             self._log.info("continued", under_way=list(self._under_way.longest()))
 
     def tell_stopping(self, signal: str) -> None:

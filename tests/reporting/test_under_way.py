@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asyncsync.model.events import Ended, StepStarted
+from asyncsync.model.events import BytesMoved, Ended, StepStarted
 from asyncsync.model.job import Step
 from asyncsync.model.outcome import Outcome, Status
 from asyncsync.reporting.under_way import UnderWay
@@ -54,3 +54,23 @@ def test_it_says_once_that_nothing_has_ended_for_long(ended: Callable[..., Outco
     assert not under_way.quiet_for(30)
     clock.now = 91
     assert under_way.quiet_for(30)
+
+
+def test_each_image_under_way_has_a_row_and_the_rest_are_counted(
+    ended: Callable[..., Outcome],
+) -> None:
+    clock = Clock()
+    under_way = UnderWay(clock)
+    jobs = [ended(name, Status.COPIED).job for name in ("nginx:1.27", "a:1", "b:1")]
+    for job in jobs:
+        under_way(StepStarted(job, Step.PULL))
+    under_way(BytesMoved(jobs[0], 70_000_000))
+    under_way(BytesMoved(jobs[0], 1_300_000))
+    clock.now += 6.2
+    under_way(StepStarted(jobs[1], Step.PUSH))
+    assert list(under_way.rows(3)) == [
+        "  pull         nginx:1.27   71.3 MB    6.2 s",
+        "  push         a:1                     0.0 s",
+        "  pull         b:1                     6.2 s",
+    ]
+    assert list(under_way.rows(2))[1:] == ["  and 2 more"]
