@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncsync.api import SyncRun, open_sync, plan, sync
+    from asyncsync.api import Settings, SyncRun, open_sync, plan, sync
     from asyncsync.model.access import Access, Credential
     from asyncsync.model.errors import (
         AsyncsyncError,
@@ -36,8 +36,19 @@ if TYPE_CHECKING:
         TlsError,
         UnsupportedManifest,
     )
-    from asyncsync.model.events import Event, Observe
-    from asyncsync.model.job import CopyJob, Destination, Plan
+    from asyncsync.model.events import (
+        BytesMoved,
+        Chosen,
+        Ended,
+        Event,
+        Noted,
+        Observe,
+        Retried,
+        StepEnded,
+        StepStarted,
+        Waited,
+    )
+    from asyncsync.model.job import CopyJob, Destination, Plan, Step
     from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
     from asyncsync.model.platform import Platform
     from asyncsync.model.reference import Digest, Reference
@@ -45,7 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "asyncsync.api": ("SyncRun", "open_sync", "plan", "sync"),
+    "asyncsync.api": ("Settings", "SyncRun", "open_sync", "plan", "sync"),
     "asyncsync.model.access": ("Access", "Credential"),
     "asyncsync.model.errors": (
         "AsyncsyncError",
@@ -68,8 +79,19 @@ _HOME = {
         "TlsError",
         "UnsupportedManifest",
     ),
-    "asyncsync.model.events": ("Event", "Observe"),
-    "asyncsync.model.job": ("CopyJob", "Destination", "Plan"),
+    "asyncsync.model.events": (
+        "BytesMoved",
+        "Chosen",
+        "Ended",
+        "Event",
+        "Noted",
+        "Observe",
+        "Retried",
+        "StepEnded",
+        "StepStarted",
+        "Waited",
+    ),
+    "asyncsync.model.job": ("CopyJob", "Destination", "Plan", "Step"),
     "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
     "asyncsync.model.platform": ("Platform",),
     "asyncsync.model.reference": ("Digest", "Reference"),
@@ -80,6 +102,8 @@ __all__ = [
     "Access",
     "AsyncsyncError",
     "AuthenticationFailed",
+    "BytesMoved",
+    "Chosen",
     "ConfigurationError",
     "CopyError",
     "CopyJob",
@@ -88,12 +112,14 @@ __all__ = [
     "Digest",
     "DigestMismatch",
     "DiskFull",
+    "Ended",
     "EngineLost",
     "EngineUnavailable",
     "Event",
     "ListError",
     "NoSuchPlatform",
     "NotFound",
+    "Noted",
     "Observe",
     "Outcome",
     "PermissionDenied",
@@ -105,12 +131,18 @@ __all__ = [
     "RefusedByTarget",
     "RegistryUnavailable",
     "Report",
+    "Retried",
+    "Settings",
     "Status",
+    "Step",
+    "StepEnded",
+    "StepStarted",
     "SyncFailed",
     "SyncRun",
     "TimedOut",
     "TlsError",
     "UnsupportedManifest",
+    "Waited",
     "open_sync",
     "plan",
     "sync",
@@ -126,4 +158,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

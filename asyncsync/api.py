@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
@@ -17,6 +18,7 @@ from asyncsync import lists, planning
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Chosen, Observe, ignore
+from asyncsync.model.foreign import shown
 from asyncsync.model.job import Destination, Plan
 from asyncsync.model.outcome import Outcome, Report
 from asyncsync.model.platform import Platform
@@ -83,6 +85,10 @@ class Settings:
             raise ConfigurationError(f"retries are 0 or more, not {self.retries}")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigurationError(f"timeout is more than 0 seconds, not {self.timeout}")
+        if isinstance(self.platforms, str):
+            raise ConfigurationError(f"platforms is a list, as [{self.platforms!r}]")
+        if iscoroutinefunction(self.observe):
+            raise ConfigurationError("observe is called and not awaited: give a plain function")
         if len(self.platforms) > 1:
             raise ConfigurationError(
                 "an engine copies one platform of an image; name one platform, not "
@@ -169,7 +175,8 @@ async def plan(
     """
     if isinstance(images, str | os.PathLike):
         name = os.fspath(images)
-        specs = lists.read(lists.decode(await _file(name), name), name)
+        data = await anyio.to_thread.run_sync(list_bytes, name)
+        specs = lists.read(lists.decode(data, name), name)
     else:
         specs = lists.entries(images)
     try:
@@ -180,15 +187,25 @@ async def plan(
     return planning.plan(specs, [destination], wanted)
 
 
-async def _file(name: str) -> bytes:
-    def read() -> bytes:
-        with Path(name).open("rb") as file:
-            return file.read(lists.LIST_BYTES_MAX + 1)
+def list_bytes(name: str) -> bytes:
+    """What the file of a list holds, up to a byte more than a list may have. Blocks.
 
+    Raises ConfigurationError that says what to do.
+    """
     try:
-        return await anyio.to_thread.run_sync(read)
-    except OSError as error:
-        raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from error
+        with open(name, "rb") as file:
+            return file.read(lists.LIST_BYTES_MAX + 1)
+    except FileNotFoundError:
+        why = f"There is no list {shown(name)}. Write one with an image a line, as nginx:1.27."
+        raise ConfigurationError(why) from None
+    except IsADirectoryError:
+        inside = shown(str(Path(name) / "images.yaml"))
+        raise ConfigurationError(
+            f"{shown(name)} is a folder. Name the list in it, as {inside}."
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ConfigurationError(f"{shown(name)} cannot be read: {shown(why)}.") from None
 
 
 @asynccontextmanager
@@ -203,8 +220,9 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
     explicit = dict.fromkeys(hosts, settings.credential) if settings.credential else {}
     config = Path(settings.docker_config) if settings.docker_config else None
     credentials = Credentials.load(explicit, docker_config=config)
+    environ = {**os.environ, "DOCKER_CONFIG": str(config)} if config else os.environ
     async with (
-        connected(settings.engine) as (engine, address),
+        connected(settings.engine, environ) as (engine, address),
         RegistryClient(settings.access, credentials) as manifests,
     ):
         settings.observe(Chosen("engine", f"{engine.name} answers at {address}{_advice(settings)}"))

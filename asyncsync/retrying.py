@@ -40,9 +40,9 @@ def pause(error: CopyError, attempt: int, chance: float) -> float:
     Exponential backoff with full jitter; what the registry asks for is a floor; an engine that
     restarts is waited for without jitter, since a short draw would only waste an attempt.
     """
-    doubled = 2.0 ** (attempt - 1)
+    doubled = 2.0 ** min(attempt - 1, 10)  # past every bound below
     if isinstance(error, EngineLost):
-        return ENGINE_SECONDS * doubled
+        return min(BACKOFF_SECONDS_MAX, ENGINE_SECONDS * doubled)
     if error.retry_after is not None:
         return error.retry_after + chance * BACKOFF_SECONDS
     if isinstance(error, RateLimited):

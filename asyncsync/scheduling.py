@@ -80,18 +80,21 @@ class _Progress:
         return self.outcome(Status.FAILED, self._timed_out(timeout))
 
     def outcome(self, status: Status, error: CopyError | None = None) -> Outcome:
-        # Without its traceback: 100,000 failures would pin 100,000 stacks.
-        kept = error.with_traceback(None) if error else None
-        return Outcome(self._job, status, None, *self._sums(), error=kept)
+        if error:  # kept bare: 100,000 failures would pin 100,000 stacks, and others' raw texts
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+        return Outcome(self._job, status, None, *self._sums(), error=error)
 
     def _sums(self) -> tuple[int, float, Mapping[Step, float], int, tuple[str, ...]]:
         seconds = time.monotonic() - self._started
         return self._bytes, seconds, MappingProxyType(self._steps), self._attempts, self._notes
 
     def _timed_out(self, timeout: float | None) -> TimedOut:
-        early = self._step in (None, Step.RESOLVE, Step.PULL)
-        at = self._job.source.place if early else self._job.target.place
-        where = Where(str(at), str(self._job.source), self._step or Step.RESOLVE)
+        step = self._step or Step.RESOLVE
+        source, target = str(self._job.source.place), str(self._job.target.place)
+        # Both are asked before the pull, and which of them is silent is not told to us.
+        asked = source if source == target else f"{source} or {target}"
+        at = {Step.RESOLVE: asked, Step.PULL: source}.get(step, target)
+        where = Where(at, str(self._job.source), step)
         return TimedOut(
             f"it was not in place within the {timeout:g} s allowed for one image", where
         )
@@ -130,8 +133,12 @@ class Run:
 
     @property
     def told(self) -> tuple[Outcome, ...]:
-        """What is known so far, in the order of the plan; complete after the block."""
-        return tuple(self._told[job] for job in self._jobs if job in self._told)
+        """One outcome for each job, in the order of the plan: what is not told yet has no end.
+
+        Complete after the block.
+        """
+        missing = Status.NOT_STARTED
+        return tuple(self._told.get(job) or Outcome(job, missing) for job in self._jobs)
 
     async def work(self, block: CancelScope) -> None:
         """Run the workers until nothing is left, then tell what never came to its end."""

@@ -57,10 +57,14 @@ def test_a_target_is_called_by_the_last_part_of_the_name(source: str, to: str, t
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is no registry: a registry's name has a dot or a port. Write docker.io/YOUR-NAME"),
-        ("team", "Write docker.io/team if you mean Docker Hub"),
+        ("", "it is empty; write registry.example/team"),
+        ("team", "Write team:443, or docker.io/team if you mean Docker Hub"),
+        ("host/team:tag", "a dot or a port. Write it as registry.example/team"),
+        ("$REGISTRY", "a dot or a port. Write it as registry.example/team"),
+        ("https://host/team", "a registry is written without https://. Write host:443/team"),
+        ("http://host", "a registry is written without http://. Write host:80"),
         ("https://r.example/team/", "a registry is written without https://. Write r.example/team"),
-        ("https://", "a registry is written without https://. Write host/name"),
+        ("https://", "a registry is written without https://. Write it as registry.example/team"),
         ("docker.io", "Docker Hub needs a namespace. Write docker.io/YOUR-NAME"),
         ("index.docker.io/", "Docker Hub needs a namespace. Write docker.io/YOUR-NAME"),
         ("R.example/team", "host names are lower case. Write r.example/team"),

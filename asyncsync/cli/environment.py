@@ -12,6 +12,7 @@ from asyncsync.model.access import Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import Destination
+from asyncsync.model.reference import DOCKER_HUB, Registry
 
 T = TypeVar("T")
 Variables = Mapping[str, str]
@@ -30,7 +31,17 @@ def variable(variables: Variables, name: str, parse: Callable[[str], T]) -> T | 
 
 def registry(variables: Variables) -> Destination | None:
     """Where REGISTRY alone points."""
-    return variable(variables, "REGISTRY", Destination.parse)
+    return variable(variables, "REGISTRY", _registry)
+
+
+def _registry(text: str) -> Destination:
+    hub = Registry(DOCKER_HUB)  # whose namespace may come by the other variable
+    try:
+        if Registry.parse(text.rstrip("/")) == hub:
+            return Destination(hub)
+    except ValueError:
+        pass
+    return Destination.parse(text)
 
 
 def destination(variables: Variables) -> Destination | None:
@@ -44,7 +55,7 @@ def destination(variables: Variables) -> Destination | None:
         )
         if inside is not None:
             return inside
-    return base
+    return variable(variables, "REGISTRY", Destination.parse)
 
 
 def credential(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from asyncsync import lists
+from asyncsync.api import list_bytes
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
+from asyncsync.reporting.failed_list import wrote
 
 if TYPE_CHECKING:
     from asyncsync.model.spec import ImageSpec
@@ -19,27 +23,13 @@ STDIN = "-"
 
 def read_list(name: str) -> tuple[ImageSpec, ...]:
     """The images of the list `name`; `-` is stdin. Raises ListError, ConfigurationError."""
-    data = read_stdin() if name == STDIN else _bytes(name)
+    data = read_stdin() if name == STDIN else list_bytes(name)
     return lists.read(lists.decode(data, name), name)
 
 
-def _bytes(name: str) -> bytes:
-    # one byte more than a list may have, so that `decode` sees and refuses a longer one
-    try:
-        with open(name, "rb") as file:
-            return file.read(lists.LIST_BYTES_MAX + 1)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"There is no list {shown(name)}. Write one with an image a line, as nginx:1.27, "
-            "or name yours: asyncsync sync LIST (- reads stdin)."
-        ) from None
-    except IsADirectoryError:
-        raise ConfigurationError(
-            f"{shown(name)} is a folder. Name the list in it: asyncsync sync "
-            f"{shown(str(Path(name) / 'images.yaml'))}"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ConfigurationError(f"{shown(name)} cannot be read: {reason(error)}.") from None
+def may_be_replaced(name: str) -> bool:
+    """Whether the list `name` was written by an earlier run, and not by hand."""
+    return wrote(lists.decode(list_bytes(name), name))
 
 
 def read_stdin(most: int = lists.LIST_BYTES_MAX + 1) -> bytes:
@@ -80,13 +70,20 @@ def _problem(real: Path) -> str | None:
     return None if os.access(real.parent, os.W_OK | os.X_OK) else "its folder is write-protected"
 
 
-def open_fresh(option: str, path: Path) -> TextIO:
+@contextmanager
+def open_fresh(option: str, path: Path) -> Iterator[TextIO]:
     """Open `path` for writing, emptied. Raises ConfigurationError that names `option`."""
     try:
-        return open(path, "a" if _special(path) else "w", encoding="utf-8", newline="\n")
+        mode: Literal["a", "w"] = "a" if _special(path) else "w"
+        file = open(path, mode, encoding="utf-8", newline="\n")  # noqa: SIM115  closed below
     except (OSError, ValueError) as error:
         why = reason(error)
         raise ConfigurationError(f"{option} {shown(str(path))} cannot be written: {why}.") from None
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # every line was flushed, and what failed then was told then
+            file.close()
 
 
 def replace(path: Path, text: str) -> None:

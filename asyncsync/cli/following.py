@@ -55,6 +55,7 @@ async def follow(
             raise
         report = telling.so_far() if run is None else run.report
         telling.finish(report)
+        interruption.over()  # all is told: a signal has nothing left to stop
         return report
 
 

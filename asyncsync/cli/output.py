@@ -43,6 +43,11 @@ class Output:
                 self._lose(error)
 
     @property
+    def failed(self) -> OSError | None:
+        """Why something is lost that somebody waits for. A reader who left waits for nothing."""
+        return None if isinstance(self.lost, BrokenPipeError) else self.lost
+
+    @property
     def coloured(self) -> bool:
         """Whether a person sees it in a terminal and has nothing against colours."""
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"

@@ -37,9 +37,10 @@ def plan(
     import os
     import sys
 
-    from asyncsync.cli.files import read_list
+    from asyncsync.cli.files import read_list, reason
     from asyncsync.cli.output import Output
     from asyncsync.cli.settings import where_to, which_platforms
+    from asyncsync.model.errors import ConfigurationError
     from asyncsync.model.foreign import shown
     from asyncsync.planning import plan as planned
     from asyncsync.reporting.json import plan_json
@@ -55,3 +56,5 @@ def plan(
         ending.tell(f"{ending.list_name} names no image")
     out = Output(sys.stdout)
     out.line(plan_json(whole) if output == "json" else "\n".join(plan_lines(whole)))
+    if out.failed:
+        raise ConfigurationError(f"stdout cannot be written: {reason(out.failed)}.")

@@ -74,7 +74,9 @@ def _password(images: str) -> str:
 def _check(chosen: Settings, images: str) -> None:
     """Make sure that every file can be written, before any is touched and anything moves."""
     taken: dict[Path, str] = {}
-    if chosen.failed_list:  # alone may replace the list: `sync todo --failed-list todo`
+    if images != files.STDIN and not files.may_be_replaced(images):
+        taken[Path(os.path.realpath(images))] = "the list itself"
+    if chosen.failed_list:  # `sync todo --failed-list todo` is a loop that ends
         files.check_writable("--failed-list", chosen.failed_list, taken)
     if images != files.STDIN:
         taken.setdefault(Path(os.path.realpath(images)), "the list itself")

@@ -54,6 +54,7 @@ class Telling:
         self._finished = False
         self._via: str = settings.via
         self._began = time.monotonic()
+        self._lost: set[Path] = set()
         self.complete = True
 
     def observe(self, event: Event) -> None:
@@ -98,10 +99,12 @@ class Telling:
         self._write_files(report)
         if self._settings.output == "json":
             self._out.line(report_json(report))
-            return
-        self._out.line("")
-        for line in self._verdict(report):
-            self._out.line(line)
+        else:
+            self._out.line("")
+            for line in self._verdict(report):
+                self._out.line(line)
+        if self._out.failed:
+            self._refuse(f"stdout cannot be written ({reason(self._out.failed)}).")
 
     def so_far(self) -> Report:
         """The report of a run that has to be left before its end."""
@@ -125,15 +128,22 @@ class Telling:
         try:
             write(content)
         except OSError as error:
-            if self.complete:  # once: the next image would only say it again
-                why = f"{what} {path} cannot be written ({reason(error)}); it is incomplete."
-                self._log.error("refused", reason=why)
-            self.complete = False
+            if path not in self._lost:  # once: the next image would only say it again
+                self._lost.add(path)
+                self._refuse(
+                    f"{what} {path} cannot be written ({reason(error)}); it is incomplete."
+                )
+
+    def _refuse(self, why: str) -> None:
+        self._log.error("refused", reason=why)
+        self.complete = False
 
     def _verdict(self, report: Report) -> Iterator[str]:
-        failed = self._settings.failed_list
+        def named(path: Path | None) -> str | None:
+            return shown(str(path)) if path and path not in self._lost else None
+
         return verdict(
             report,
-            succeeded_log=shown(str(self._settings.succeeded_log)),
-            failed_list=shown(str(failed)) if failed else None,
+            succeeded_log=named(self._settings.succeeded_log),
+            failed_list=named(self._settings.failed_list),
         )

@@ -118,7 +118,7 @@ def yes_or_no(text: str) -> bool:
 
 def _whole(text: str) -> int:
     if re.fullmatch(r"[0-9]{1,9}", text) is None:
-        raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{text!r} is no whole number from 0 up")
     return int(text)
 
 

@@ -11,13 +11,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from asyncsync.credentials.files import LoginFile, credential_key, keys_for, read_logins, server_of
+from asyncsync.credentials.files import (
+    LoginFile,
+    credential_key,
+    keys_for,
+    read_logins,
+    server_of,
+    user_home,
+)
 from asyncsync.credentials.flights import Flight
 from asyncsync.credentials.helpers import ask_helper
 from asyncsync.model.access import Credential
 from asyncsync.model.reference import Registry
 
-__all__ = ["Credentials", "engine_auth"]
+__all__ = ["Credentials", "engine_auth", "user_home"]
 
 _NOBODY: Mapping[str, Credential] = MappingProxyType({})
 

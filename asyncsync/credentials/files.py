@@ -112,7 +112,7 @@ def parse_logins(text: str, name: str) -> LoginFile:
 def _search(environ: Mapping[str, str]) -> Iterator[Path]:
     if named := environ.get("REGISTRY_AUTH_FILE"):
         yield Path(named)
-    home = _home(environ)
+    home = user_home(environ)
     if docker := environ.get("DOCKER_CONFIG"):
         yield Path(docker, "config.json")
     elif home:
@@ -125,7 +125,8 @@ def _search(environ: Mapping[str, str]) -> Iterator[Path]:
         yield home / ".config/containers/auth.json"
 
 
-def _home(environ: Mapping[str, str]) -> Path | None:
+def user_home(environ: Mapping[str, str]) -> Path | None:
+    """Where docker keeps its settings for this user; None where the user has no home."""
     if home := environ.get("HOME"):
         return Path(home)
     try:

@@ -104,6 +104,11 @@ class CopyError(AsyncsyncError):
         ends_run = True
         return type(self)(self.what, self.where, self.transient, ends_run, self.retry_after)
 
+    def given_up(self) -> Self:
+        """The same error, as one that somebody else has tried again already."""
+        transient = False
+        return type(self)(self.what, self.where, transient, self.ends_run, self.retry_after)
+
     def advice(self) -> str:
         """What the user can do about it: one sentence or two, without the image's name."""
         return "Run it again; if it stays, look at what the engine and the registry log."
@@ -123,7 +128,10 @@ class AuthenticationFailed(CopyError):
 
     def advice(self) -> str:
         host = self.where.registry
-        return f"Log in to {host}: docker login {host}, or correct the credentials set for it."
+        return (
+            f"Log in: docker login {host}. For the target, REGISTRY_USER and REGISTRY_PASSWORD (or "
+            "--user) come before that: where they are set, correct them."
+        )
 
 
 class PermissionDenied(CopyError):

@@ -41,16 +41,21 @@ class Destination:
         """Read `registry[:port][/namespace…]`. Raises ValueError that says what to write."""
         if "@" in text:  # not shown: what stands before it may be a password
             raise ValueError("a destination has no '@': it takes neither a login nor a digest")
+        if not text:
+            raise ValueError(f"it is empty; write {_AS}")
         scheme, address, bare = text.rpartition("://")
         if address:
-            instead = f"Write {shown(bare.strip('/'))}" if bare.strip("/") else "Write host/name"
-            raise ValueError(f"a registry is written without {shown(scheme)}://. {instead}")
+            port = 80 if scheme.lower() == "http" else 443
+            instead = _instead(bare.strip("/"), port)
+            raise ValueError(f"a registry is written without {shown(scheme)}://. Write {instead}")
         text = text.rstrip("/")
         host, _, namespace = text.partition("/")
         if not names_registry(host):  # Docker would push to docker.io/<host>
+            hub = f"docker.io/{text}"
+            or_hub = f", or {hub} if you mean Docker Hub" if _is_destination(hub) else ""
             raise ValueError(
                 f"{quoted(host)} is no registry: a registry's name has a dot or a port. "
-                f"Write docker.io/{shown(text or 'YOUR-NAME')} if you mean Docker Hub"
+                f"Write {_instead(text, 443)}{or_hub}"
             )
         if host != host.lower():
             raise ValueError(f"host names are lower case. Write {shown(text.lower())}")
@@ -63,6 +68,26 @@ class Destination:
 
     def __str__(self) -> str:
         return f"{self.place}/{self.namespace}" if self.namespace else str(self.place)
+
+
+_AS = "registry.example/team"
+
+
+def _is_destination(text: str) -> bool:
+    try:
+        Destination.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _instead(text: str, port: int) -> str:
+    """What was meant, as far as that can be told; for a host of one word, with a port."""
+    host, slash, namespace = text.partition("/")
+    for guess in (text, f"{host}:{port}{slash}{namespace}"):
+        if names_registry(guess.partition("/")[0]) and _is_destination(guess):
+            return guess
+    return f"it as {_AS}"
 
 
 def _check_namespace(place: Registry, namespace: str) -> None:

@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report
 
+_OURS = "# asyncsync:"  # by it we know a list that we wrote, and may replace
+
+
+def wrote(text: str) -> bool:
+    """Whether `text` is a list that came from here, or none at all."""
+    return not text.strip() or text.startswith(_OURS)
+
 
 def failed_list(report: Report) -> str:
     """The text of the list. Read as a list, it gives the same sources in the same order."""
@@ -16,9 +23,9 @@ def failed_list(report: Report) -> str:
 def _lines(report: Report) -> Iterator[str]:
     missing = [outcome for outcome in report.outcomes if not outcome.in_place]
     if not missing:
-        yield "# Every image is in place."
+        yield f"{_OURS} every image is in place."
         return
-    yield f"# {len(missing)} of {len(report.outcomes)} images are not in place."
+    yield f"{_OURS} {len(missing)} of {len(report.outcomes)} images are not in place."
     for outcome in missing:
         yield f"# {_reason(outcome)}"
         # The whole name: the short one of docker.io/a.b/c would be read as a registry's.

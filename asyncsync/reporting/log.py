@@ -122,7 +122,7 @@ def _retried(values: _Values) -> str:
 def _stopped(values: _Values) -> str:
     under_way = values["under_way"]
     given_up = f"{count(under_way, 'image')} under way {'is' if under_way == 1 else 'are'} given up"
-    again = "Press Ctrl-C again" if values["signal"] == "SIGINT" else "A second signal is needed"
+    again = "Press Ctrl-C again" if values["signal"] == "SIGINT" else "Send another signal"
     return f"Stopping: {given_up if under_way else 'nothing is under way'}. {again} to end at once."
 
 

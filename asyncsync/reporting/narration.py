@@ -63,7 +63,8 @@ class Narration:
                 self._log.debug("ended", image=image, step=str(step), seconds=round(seconds, 3))
             case Retried(_, attempt, wait, error):
                 where = _where(error.where.registry, error.where.step)
-                self._log.warning(
+                tell = self._log.warning if wait >= _LONG_WAIT_SECONDS else self._log.info
+                tell(
                     "retried",
                     image=image,
                     **where,

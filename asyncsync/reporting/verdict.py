@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from asyncsync.model.foreign import shown
+from asyncsync.model.job import Step
 from asyncsync.model.outcome import Report, Status
 from asyncsync.reporting.causes import Cause, Failure, causes
 from asyncsync.reporting.units import count, duration, size
@@ -17,7 +18,9 @@ _NAMED_MAX = 10  # lines of one cause; a screen has little more than twice as ma
 _POSITIONS_MAX = 5
 
 
-def verdict(report: Report, *, succeeded_log: str, failed_list: str | None = None) -> Iterator[str]:
+def verdict(
+    report: Report, *, succeeded_log: str | None, failed_list: str | None = None
+) -> Iterator[str]:
     """Tell a finished run's failures and counts. `succeeded_log`, `failed_list`: names of files."""
     for cause in causes(report.outcomes):
         yield from _about(cause, failed_list)
@@ -27,7 +30,11 @@ def verdict(report: Report, *, succeeded_log: str, failed_list: str | None = Non
         return
     yield " ".join([counts(report), _moved(report), *_files(report, succeeded_log, failed_list)])
     if report.counts[Status.FAILED] and not _ended_early(report):
-        yield "Run the same command again to retry: what is in place is skipped."
+        passing = any(outcome.error and outcome.error.transient for outcome in report.outcomes)
+        again = (
+            "Run the same command again to retry" if passing else "Then run the same command again"
+        )
+        yield f"{again}: what is in place is skipped."
 
 
 def counts(report: Report) -> str:
@@ -68,17 +75,18 @@ def _moved(report: Report) -> str:
     took = duration(report.seconds)
     if report.bytes_moved:
         return f"{size(report.bytes_moved)} moved in {took}."
-    if report.counts[Status.COPIED]:  # the engine had all of it, and has pushed it
+    if any(Step.PULL in each.steps or each.status is Status.COPIED for each in report.outcomes):
         return f"It took {took}."
     return f"Nothing was moved in {took}."
 
 
-def _files(report: Report, succeeded_log: str, failed_list: str | None) -> Iterator[str]:
-    if any(outcome.in_place for outcome in report.outcomes):
+def _files(report: Report, succeeded_log: str | None, failed_list: str | None) -> Iterator[str]:
+    if succeeded_log and any(outcome.in_place for outcome in report.outcomes):
         goes_on = "; the next run goes on from there" if _ended_early(report) else ""
         yield f"{succeeded_log} names what is in place{goes_on}."
     if failed_list and not report.ok:
-        yield f"{failed_list} lists what is not."
+        in_place = any(outcome.in_place for outcome in report.outcomes)
+        yield f"{failed_list} lists {'the rest' if in_place else 'them'}."
 
 
 def _ended_early(report: Report) -> bool:

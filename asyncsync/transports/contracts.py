@@ -22,3 +22,9 @@ class Manifests(Protocol):
 
         Raises CopyError whose `where` has the registry alone; NotFound if it names nothing.
         """
+
+    async def config(self, ref: Reference) -> bytes:
+        """The config of an image by its digest, at most 4 MiB, its digest checked. Costs a GET.
+
+        Raises CopyError whose `where` has the registry alone.
+        """

@@ -131,8 +131,7 @@ def test_mistakes_on_stdin_are_told_by_line() -> None:
 def test_a_missing_list_says_how_to_make_one() -> None:
     told = call(*SYNC)
     assert told.stderr == (
-        "There is no list images.yaml. Write one with an image a line, as nginx:1.27, "
-        "or name yours: asyncsync sync LIST (- reads stdin).\n"
+        "There is no list images.yaml. Write one with an image a line, as nginx:1.27.\n"
     )
     assert told.exit_code == 2
 
@@ -239,7 +238,7 @@ def test_an_empty_list_is_a_warning_and_no_failure() -> None:
     assert told.stdout == "\nNo image, nothing to copy.\n"
     assert told.exit_code == 0
     assert Path("succeeded.log").read_text() == ""
-    assert Path("failed.yaml").read_text() == "# Every image is in place.\n"
+    assert Path("failed.yaml").read_text() == "# asyncsync: every image is in place.\n"
     assert json.loads(Path("report.json").read_text())["outcomes"] == []
 
 

@@ -47,7 +47,8 @@ def test_what_cannot_be_written_names_its_option(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "file", Path("a\0b"), Path("/proc/file")):
         with pytest.raises(ConfigurationError, match=r"^--report .* cannot be written: "):
             check_writable("--report", path, {})
-            open_fresh("--report", path)
+            with open_fresh("--report", path):
+                raise AssertionError
 
 
 def test_two_options_cannot_write_one_file(tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ async def test_rows_then_causes_then_counts_are_told(tmp_path: Path) -> None:
         "  Correct the name or the tag in the list, or comment the line out with #.",
         "",
         f"1 copied, 1 unchanged, 1 failed. 2.0 kB moved in 2.0 s. {screen.log_path} names what is "
-        f"in place. {failed} lists what is not.",
-        "Run the same command again to retry: what is in place is skipped.",
+        f"in place. {failed} lists the rest.",
+        "Then run the same command again: what is in place is skipped.",
     ]
     assert screen.log_path.read_text().splitlines() == [
         f"docker.io/library/nginx:1.27 -> r.example/team/nginx:1.27@{DIGEST}",

@@ -164,7 +164,7 @@ def test_copies_that_do_not_let_go_are_left_and_everything_is_told(
 
     assert process.returncode == 143
     assert time.monotonic() - sent < SOON
-    assert stderr.startswith("Stopping: 1 image under way is given up. A second signal ")
+    assert stderr.startswith("Stopping: 1 image under way is given up. Send another signal ")
     assert stdout.splitlines()[-1].startswith("1 cancelled, 1 not started.")
 
 

@@ -58,7 +58,7 @@ def stalled(engine: ScriptedEngine) -> None:
 
 
 def another_digest(engine: ScriptedEngine) -> None:
-    engine.distribution = (200, {"Descriptor": {"digest": DIGEST.replace("d", "e")}})
+    engine.distribution = [(200, {"Descriptor": {"digest": DIGEST.replace("d", "e")}})]
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def test_a_login_travels_with_each_request_and_only_to_its_own_registry(
     target = "127.0.0.1:9"  # nothing listens there; the scripted engine says otherwise
     env = {"REGISTRY": target, "REGISTRY_USER": "tester", "REGISTRY_PASSWORD": CANARY}
     with ScriptedEngine() as engine:
-        engine.distribution = (404, {"message": "manifest unknown"})
+        engine.distribution = [(404, {"message": "manifest unknown"})]
         asyncsync_command("sync", "--retries", "0", engine=engine, env=env)
         logins = dict(zip(engine.requests, engine.auths, strict=True))
     sent = {

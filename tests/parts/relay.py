@@ -39,7 +39,6 @@ class Relay:
         self._going.set()
         self._loop = asyncio.new_event_loop()
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._port = 0
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
 
@@ -138,11 +137,8 @@ class Relay:
         self._cut_at = self.up + self.down + count
 
     async def _refuse(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait([self._accepting])
-            self._accepting = None
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
@@ -155,17 +151,20 @@ class Relay:
         listener.listen(512)
         listener.setblocking(False)
         self._listener, self._port = listener, listener.getsockname()[1]
-        self._accepting = asyncio.create_task(self._accept_on(listener))
+        # No task that awaits the next client: cancelled, it would lose one that has just come.
+        self._loop.add_reader(listener, self._take_client, listener)
 
-    async def _accept_on(self, listener: socket.socket) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(listener)
-            self.opened += 1
-            connection = _Connection(client, self._links_of_connection())
-            self._connections.add(connection)
-            connection.task = asyncio.create_task(self._relay(connection))
-            # Not at the end of the task's own code: cancelled before it began, it has none.
-            connection.task.add_done_callback(connection.close)
+    def _take_client(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except BlockingIOError:  # it has left again
+            return
+        self.opened += 1
+        connection = _Connection(client, self._links_of_connection())
+        self._connections.add(connection)
+        connection.task = self._loop.create_task(self._relay(connection))
+        # Not at the end of the task's own code: cancelled before it began, it has none.
+        connection.task.add_done_callback(connection.close)
 
     async def _relay(self, connection: _Connection) -> None:
         client, server = connection.client, connection.server

@@ -1,16 +1,18 @@
 """An engine of ours that does what a real one cannot be made to do: lie, break off, say anything.
 
-It speaks as much of the Engine API as a copy needs, over real HTTP on a loopback socket.
+It speaks as much of the Engine API as a copy needs, over real HTTP on a loopback socket, and keeps
+local names as a real one does.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Self
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 DIGEST = "sha256:" + "d" * 64
 PULLED = ({"status": "Status: Downloaded newer image for it"},)
@@ -18,20 +20,27 @@ PUSHED = ({"status": f"1: digest: {DIGEST} size: 527"},)
 
 
 class ScriptedEngine:
-    """Answers pulls, pushes and `/distribution` as its attributes say.
+    """Answers as its attributes say; as they stand, every copy succeeds.
 
     `pull` and `push` are the records of the stream; `None` in place of a record breaks the
     connection there, and a number stalls for so many seconds. `silent`: not even the stream's head
-    comes. `distribution` and `tag` are a status and a body. `requests` are the ones that came, as
-    `POST /v1.41/images/create?…`, `auths` their logins.
+    comes. `distribution` is a status and a body, or several, one for each time. `images` are local
+    names with their Ids, `nameless` Ids that lost theirs. `before["tag"]` (`pull`, `push`,
+    `delete`) are called one by one, each before one such request is answered. `requests` are the
+    ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
     """
 
     def __init__(self) -> None:
+        self.version = {"Version": "99", "ApiVersion": "1.41", "Os": "linux", "Arch": "amd64"}
+        self.info: dict[str, Any] = {}
         self.pull: Sequence[object] = PULLED
         self.push: Sequence[object] = PUSHED
-        self.distribution: tuple[int, Mapping[str, Any]] = (200, {"Descriptor": {"digest": DIGEST}})
-        self.tag: tuple[int, Mapping[str, Any]] = (201, {})
+        self.distribution: list[tuple[int, Any]] = [(200, {"Descriptor": {"digest": DIGEST}})]
         self.silent = False
+        self.images: dict[str, str] = {}
+        self.nameless: set[str] = set()
+        self.platform = {"Os": "linux", "Architecture": "amd64"}
+        self.before: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
         self.requests: list[str] = []
         self.auths: list[str] = []
         self._stop = threading.Event()
@@ -57,7 +66,12 @@ class ScriptedEngine:
         return f"tcp://127.0.0.1:{self._server.server_address[1]}"
 
     def stall(self, seconds: float) -> None:
+        """Answer nothing for so long, or until the engine is gone."""
         self._stop.wait(seconds)
+
+    def asked(self, part: str) -> list[str]:
+        """The requests that have `part` in them."""
+        return [request for request in self.requests if part in request]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,35 +79,60 @@ class _Handler(BaseHTTPRequestHandler):
     scripted: ClassVar[ScriptedEngine]
 
     def do_GET(self) -> None:
-        path = self._noted()
-        if path.endswith("version"):
-            version = {"Version": "99", "ApiVersion": "1.41", "Os": "linux", "Arch": "amd64"}
-            self._answer(200, version)
-        elif path.endswith("info"):
-            self._answer(200, {})
-        elif "distribution/" in path:
-            self._answer(*self.scripted.distribution)
+        path, _ = self._noted()
+        engine = self.scripted
+        if path.endswith("/version"):
+            self._answer(200, engine.version)
+        elif path.endswith("/info"):
+            self._answer(200, engine.info)
+        elif "/distribution/" in path:
+            several = len(engine.distribution) > 1
+            self._answer(*(engine.distribution.pop(0) if several else engine.distribution[0]))
+        elif (name := _name(path, "/json")) in engine.images:
+            self._answer(200, {"Id": engine.images[name], **engine.platform})
         else:
-            self._answer(404, {"message": "No such image"})
+            self._answer(404, {"message": f"No such image: {name}"})
 
     def do_POST(self) -> None:
-        path = self._noted()
-        if "images/create" in path:
-            self._stream(self.scripted.pull)
-        elif path.endswith("/push") or "/push?" in path:
-            self._stream(self.scripted.push)
+        path, query = self._noted()
+        engine = self.scripted
+        if path.endswith("/images/create"):
+            self._happens("pull")
+            if any(record in PULLED for record in engine.pull):
+                engine.images[query["fromImage"]] = f"id of {query['fromImage']}"
+            self._stream(engine.pull)
+        elif path.endswith("/push"):
+            self._happens("push")
+            local = f"{_name(path, '/push')}:{query['tag']}" in engine.images
+            self._stream(engine.push if local else [{"error": "tag does not exist: it"}])
         else:
-            self._answer(*self.scripted.tag)
+            self._happens("tag")
+            name = _name(path, "/tag")
+            if name not in engine.images and name not in engine.nameless:
+                self._answer(404, {"message": f"No such image: {name}"})
+                return
+            target = f"{query['repo']}:{query['tag']}"
+            if target in engine.images:
+                engine.nameless.add(engine.images[target])
+            engine.images[target] = engine.images.get(name, name)
+            self._answer(201, {})
 
     def do_DELETE(self) -> None:
-        self._noted()
-        self._answer(200, [])
+        path, _ = self._noted()
+        self._happens("delete")
+        gone = self.scripted.images.pop(_name(path, ""), None)
+        self._answer(200, [{"Untagged": gone}]) if gone else self._answer(404, {"message": "gone"})
 
-    def _noted(self) -> str:
-        path = unquote(self.path)
-        self.scripted.requests.append(f"{self.command} {path}")
+    def _noted(self) -> tuple[str, dict[str, str]]:
+        self.scripted.requests.append(f"{self.command} {unquote(self.path)}")
         self.scripted.auths.append(self.headers.get("X-Registry-Auth", ""))
-        return path.partition("?")[0]
+        url = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        return unquote(url.path), query
+
+    def _happens(self, what: str) -> None:
+        if self.scripted.before[what]:
+            self.scripted.before[what].pop(0)()
 
     def _answer(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()
@@ -127,3 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing on stderr."""
+
+
+def _name(path: str, end: str) -> str:
+    return path.partition("/images/")[2].removesuffix(end)

@@ -23,7 +23,7 @@ def test_each_image_stands_below_its_reason(
         ended("b:1", Status.CANCELLED),
         ended("ghcr.io/c/c:1", Status.NOT_STARTED),
     ) == (
-        "# 3 of 4 images are not in place.\n"
+        "# asyncsync: 3 of 4 images are not in place.\n"
         "# failed: docker.io/library/redis:7.99: there is no tag 7.99 (resolve at docker.io). "
         "Correct the name or the tag in the list, or comment the line out with #.\n"
         "docker.io/library/redis:7.99\n"
@@ -55,5 +55,5 @@ def test_it_is_read_back_with_the_same_sources_in_the_same_order(
 
 def test_nothing_missing_is_an_empty_list(ended: Callable[..., Outcome]) -> None:
     text = written(ended("a:1", Status.COPIED))
-    assert text == "# Every image is in place.\n"
+    assert text == "# asyncsync: every image is in place.\n"
     assert lists.read(text, "failed.yaml") == ()

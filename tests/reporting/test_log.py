@@ -60,6 +60,7 @@ def events(ended: Callable[..., Outcome], failed: Callable[..., Outcome]) -> lis
         BytesMoved(job, 1000),
         StepEnded(job, Step.PULL, 4.25),
         Retried(job, 2, 1.7, error),
+        Retried(job, 3, 17, error),
         Waited(job, "the registry asked for it", 12),
         Waited(job, "another image needs the same", 1),
         Noted(job, "reduced to linux/amd64"),
@@ -76,7 +77,7 @@ CHOSEN = (
     "Docker 28.5 answers at unix:///var/run/docker.sock"
 )
 WARNINGS = [
-    "nginx:1.27: push at r.example failed (503 from it); attempt 2 in 1.7 s",
+    "nginx:1.27: push at r.example failed (503 from it); attempt 3 in 17 s",
     "nginx:1.27: waited 12 s: the registry asked for it",
     "nginx:1.27: reduced to linux/amd64",
 ]
@@ -98,6 +99,7 @@ def test_a_failure_that_no_table_shows_is_told_there(events: list[Event]) -> Non
 def test_one_v_tells_each_image(events: list[Event]) -> None:
     assert told(*events, level=Level.INFO) == [
         CHOSEN,
+        "nginx:1.27: push at r.example failed (503 from it); attempt 2 in 1.7 s",
         *WARNINGS[:2],
         "nginx:1.27: waited 1.0 s: another image needs the same",
         WARNINGS[2],
@@ -132,12 +134,12 @@ def test_json_has_one_object_a_line_with_event_level_and_time(events: list[Event
         "why": "Docker 28.5 answers at unix:///var/run/docker.sock",
     }  # fmt: skip
     assert objects[3] == {
-        "event": "retried", "level": "warning", "image": image, "step": "push",
+        "event": "retried", "level": "info", "image": image, "step": "push",
         "registry": "r.example", "attempt": 2, "wait_seconds": 1.7, "reason": "503 from it",
     }  # fmt: skip
-    assert objects[7]["event"] == "copied"
-    assert (objects[7]["bytes"], objects[7]["seconds"]) == (71_300_000, 6.2)
-    assert objects[9] == {
+    assert objects[8]["event"] == "copied"
+    assert (objects[8]["bytes"], objects[8]["seconds"]) == (71_300_000, 6.2)
+    assert objects[10] == {
         "event": "failed", "level": "error", "image": "docker.io/library/redis:7.99",
         "step": "resolve", "registry": "docker.io", "kind": "NotFound", "attempt": 1,
         "reason": "there is no tag 7.99",
@@ -165,7 +167,7 @@ def test_hostile_words_stay_one_line(
         Chosen("engine", hostile),
         Noted(job, hostile),
         Waited(job, hostile, 60),
-        Retried(job, 2, 1.0, CopyError(hostile, Where(hostile, None, Step.PUSH))),
+        Retried(job, 2, 10.0, CopyError(hostile, Where(hostile, None, Step.PUSH))),
         Ended(failed("nginx:1", CopyError, hostile)),
     ]
     lines = told(*events, log_format=log_format, failures_shown=False)

@@ -28,7 +28,7 @@ def test_a_failure_is_told_with_its_line_and_one_advice_and_the_counts_come_last
         "",
         "2 copied, 1 unchanged, 1 failed. 4.4 GB moved in 5 min 2 s. "
         "succeeded.log names what is in place.",
-        "Run the same command again to retry: what is in place is skipped.",
+        "Then run the same command again: what is in place is skipped.",
     ]
 
 
@@ -42,8 +42,8 @@ def test_many_failures_with_one_cause_are_told_once(failed: Callable[..., Outcom
         f"  {AuthenticationFailed('', Where('ghcr.io')).advice()}",
         "  images.yaml:12, 14, 18, 19, 23 and 32 more (all in failed.yaml)",
         "",
-        "37 failed. Nothing was moved in 5 min 2 s. failed.yaml lists what is not.",
-        "Run the same command again to retry: what is in place is skipped.",
+        "37 failed. Nothing was moved in 5 min 2 s. failed.yaml lists them.",
+        "Then run the same command again: what is in place is skipped.",
     ]
     assert "  images.yaml:12, 14, 18, 19, 23 and 32 more (--failed-list FILE writes them all)" in (
         told(*outcomes)

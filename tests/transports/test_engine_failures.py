@@ -105,12 +105,43 @@ def test_an_image_that_left_the_engine_is_told_from_one_that_a_registry_lacks(te
 
 
 @pytest.mark.parametrize(
-    "name", ["denied/unauthorized:1", "x509/app:no-space", "r.example/not-found/toomanyrequests:1"]
-)
+    "name",
+    [
+        "denied/unauthorized:1", "x509/app:no-space", "r.example/not-found/toomanyrequests:1",
+        "r.example/a:1", "r.example/manifest:unknown", "r.example/denied:1", "m:1",
+    ],
+)  # fmt: skip
 def test_the_images_own_name_is_not_taken_for_the_engines_words(name: str) -> None:
     ref = Reference.parse(name)
-    error = classify(f"manifest for {ref} not found: manifest unknown", Step.PULL, ref)
+    text = f'manifest for {ref} not found: manifest unknown: Get "http://{ref.place}/v2/{ref.repository}/"'
+    error = classify(text, Step.PULL, ref)
     assert type(error) is errors.NotFound
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "transient"),
+    [
+        ("dial tcp 127.0.0.1:41300: connect: connection refused", errors.RegistryUnavailable, True),
+        ("failed to copy: sha256:aa413bb0c1d2e3f4: unexpected EOF", errors.RegistryUnavailable, True),
+        ("read tcp 10.0.0.1:41352->10.0.0.2:443: read: connection reset by peer", errors.RegistryUnavailable, True),
+        ("write /var/lib/docker/tmp/x: disk quota exceeded", errors.DiskFull, False),
+        ("mkdir /var/lib/docker/x: permission denied", CopyError, True),
+        ("denied: Permission artifactregistry.repositories.uploadArtifacts denied", errors.PermissionDenied, False),
+        ("unexpected status from PUT request to http://r.example:5000/v2/: 400 Bad Request", CopyError, True),
+    ],
+)  # fmt: skip
+def test_figures_of_addresses_and_ids_are_not_taken_for_an_answer(
+    text: str, kind: type[CopyError], transient: bool
+) -> None:
+    error = classify(text, Step.PULL, REF)
+    assert (type(error), error.transient) == (kind, transient)
+
+
+def test_the_status_that_is_told_is_the_registrys() -> None:
+    text = (
+        "unexpected status from HEAD request to http://r.example:5000/v2/x: 503 Service Unavailable"
+    )
+    assert "r.example:5000 answered 503;" in classify(text, Step.PULL, REF).what
 
 
 def test_a_text_of_a_megabyte_is_neither_searched_nor_shown_whole() -> None:

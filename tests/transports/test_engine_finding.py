@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import ssl
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from scripted import scripted
 
 from asyncsync.model.errors import ConfigurationError, EngineUnavailable
 from asyncsync.transports.engine import connected
-from asyncsync.transports.engine.finding import Endpoint, find, open_client
+from asyncsync.transports.engine.finding import Endpoint, find, open_client, reason
 
 
 def write_context(config: Path, name: str, endpoint: dict[str, object]) -> Path:
@@ -23,33 +27,38 @@ def write_context(config: Path, name: str, endpoint: dict[str, object]) -> Path:
 
 def test_docker_host_beats_every_context(tmp_path: Path) -> None:
     environ = {"DOCKER_HOST": "tcp://h:2375", "DOCKER_CONTEXT": "other"}
-    assert find(environ, tmp_path) == Endpoint("tcp://h:2375")
+    assert find({**environ, "HOME": str(tmp_path)}) == Endpoint("tcp://h:2375")
 
 
 def test_an_empty_docker_host_is_an_unset_one(tmp_path: Path) -> None:
-    assert find({"DOCKER_HOST": ""}, tmp_path).url.startswith("unix://")
+    assert find({"DOCKER_HOST": "", "HOME": str(tmp_path)}).url.startswith("unix://")
 
 
 def test_a_context_is_found_in_the_config_folder_that_docker_uses(tmp_path: Path) -> None:
     config = tmp_path / "elsewhere"
     tls = write_context(config, "far", {"Host": "tcp://far:2376", "SkipTLSVerify": True})
     environ = {"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "far"}
-    assert find(environ, tmp_path) == Endpoint("tcp://far:2376", None, verify=False)
+    assert find({**environ, "HOME": str(tmp_path)}) == Endpoint(
+        "tcp://far:2376", None, verify=False
+    )
     tls.mkdir(parents=True)
-    assert find(environ, tmp_path).tls == tls
+    assert find(environ).tls == tls
 
 
 def test_the_current_context_of_the_config_counts(tmp_path: Path) -> None:
     write_context(tmp_path / ".docker", "mine", {"Host": "unix:///run/mine.sock"})
     (tmp_path / ".docker/config.json").write_text('{"currentContext": "mine"}')
-    assert find({}, tmp_path).url == "unix:///run/mine.sock"
-    assert find({"DOCKER_CONTEXT": "default"}, tmp_path).url != "unix:///run/mine.sock"
+    assert find({"HOME": str(tmp_path)}).url == "unix:///run/mine.sock"
+    default = {"DOCKER_CONTEXT": "default", "HOME": str(tmp_path)}
+    assert find(default).url != "unix:///run/mine.sock"
 
 
 def test_docker_host_with_tls_takes_its_certificates_from_the_cert_path(tmp_path: Path) -> None:
     environ = {"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1"}
-    assert find(environ, tmp_path).tls == tmp_path / ".docker"
-    assert find({**environ, "DOCKER_CERT_PATH": "/certs"}, tmp_path).tls == Path("/certs")
+    assert find({**environ, "HOME": str(tmp_path)}).tls == tmp_path / ".docker"
+    assert find({**environ, "DOCKER_CERT_PATH": "/certs", "HOME": str(tmp_path)}).tls == Path(
+        "/certs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,10 +75,22 @@ def test_a_context_that_cannot_be_used_is_one_clear_message(
     (tmp_path / ".docker").mkdir()
     (tmp_path / ".docker/config.json").write_text(config)
     with pytest.raises(ConfigurationError, match=says):
-        find({}, tmp_path)
+        find({"HOME": str(tmp_path)})
 
 
-@pytest.mark.parametrize("url", ["docker.sock", "tcp://", "ftp://h", "", "ssh://h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "docker.sock",
+        "tcp://",
+        "tcp://[::1",
+        "ftp://h",
+        "",
+        "ssh://h",
+        "ssh://",
+        "npipe:////./pipe/x",
+    ],
+)
 async def test_an_address_that_is_none_says_how_one_looks(url: str) -> None:
     with pytest.raises(ConfigurationError, match="ssh"):
         open_client(Endpoint(url))
@@ -95,3 +116,35 @@ async def test_an_engine_that_refuses_is_told_from_one_that_is_missing() -> None
     with pytest.raises(EngineUnavailable, match="connection refused"):
         async with connected("tcp://127.0.0.1:9"):
             raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "unknown"), "its name cannot be resolved"),
+        (ssl.SSLError(1, "wrong version"), "it speaks no TLS"),
+        (PermissionError(13, "no"), "permission denied"),
+    ],
+)
+def test_why_a_connection_failed_is_said_in_words(error: OSError, words: str) -> None:
+    outer = LookupError("the library's own")
+    outer.__cause__ = error
+    assert words in reason(outer)
+
+
+async def test_what_answers_but_is_no_engine_is_told_so() -> None:
+    async def forbid(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=403, text="nothing for you")
+
+    async with scripted(forbid) as server:
+        with pytest.raises(EngineUnavailable, match=r"no engine \(403: nothing for you\)"):
+            async with connected(f"tcp://{server.host}"):
+                raise AssertionError
+
+
+def test_a_user_without_a_home_finds_the_default_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("no home directory")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert find({}).url.startswith("unix://")

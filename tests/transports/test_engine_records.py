@@ -63,11 +63,53 @@ def test_only_changed_records_count_as_movement() -> None:
     assert not changed(status="Layer already exists", id="b")
 
 
+def told(*records: dict[str, object]) -> dict[str, int]:
+    """The most that was told of each layer."""
+    progress, most = Progress(), dict[str, int]()
+    for record in records:
+        _, layer, count = progress.read(line(**record))
+        if layer:
+            most[layer] = max(count, most.get(layer, 0))
+    return most
+
+
+def at(status: str, layer: str, **detail: object) -> dict[str, object]:
+    return {"status": status, "id": layer, "progressDetail": detail}
+
+
 def test_bytes_are_told_with_the_layer_that_they_belong_to() -> None:
+    assert told(at("Downloading", "a", current=7, total=9)) == {"a": 7}
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        at("Verifying Checksum", "a"),
+        at("Download complete", "a", hidecounts=True),
+        at("Extracting", "a", current=3, total=9),
+        at("Pull complete", "a"),
+    ],
+)
+def test_a_layer_that_is_whole_counts_whole_though_few_steps_were_told(
+    whole: dict[str, object],
+) -> None:
+    assert told(at("Downloading", "a", current=2, total=9), whole) == {"a": 9}
+
+
+def test_seconds_of_extracting_are_no_bytes() -> None:
+    seconds = at("Extracting", "a", current=50, units="s")
+    assert told(at("Downloading", "a", current=2, total=9), seconds) == {"a": 9}
+
+
+def test_a_layer_that_was_there_already_counts_nothing() -> None:
+    assert told(at("Already exists", "a")) == {}
+
+
+def test_that_the_engine_itself_tried_again_is_remembered() -> None:
     progress = Progress()
-    downloading = line(status="Downloading", id="a", progressDetail={"current": 7})
-    assert progress.read(downloading)[1:] == ("a", 7)
-    assert progress.read(line(status="Extracting", id="a", progressDetail={"current": 9}))[1] == ""
+    progress.read(line(**at("Retrying in 5 seconds", "a")))
+    progress.read(line(**at("Downloading", "a", current=1)))
+    assert progress.retried
 
 
 @given(st.binary(max_size=200))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from parts.manifests import Registries, image, index, raw
 
 from asyncsync.model import errors
 from asyncsync.model.errors import CopyError, Where
 from asyncsync.model.events import Event, Noted
 from asyncsync.model.job import CopyJob
-from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor, RawManifest
+from asyncsync.model.manifest import OCI_INDEX
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.model.spec import Position
@@ -23,70 +22,6 @@ from asyncsync.transports.stepping import Steps
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 SOURCE, TARGET = Reference.parse("s.example/a:1"), Reference.parse("t.example/a:1")
-
-
-def raw(media_type: str, body: dict[str, Any]) -> RawManifest:
-    data = json.dumps(body).encode()
-    return RawManifest(media_type, data, Digest.of(data))
-
-
-def image(config: str, packed: str = "") -> RawManifest:
-    """An image; `packed` makes the same one with other layers' digests."""
-    return raw(
-        OCI_MANIFEST, {"config": descriptor(config), "layers": [descriptor(config + packed)]}
-    )
-
-
-def descriptor(content: str, platform: str | None = None) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "mediaType": OCI_MANIFEST, "digest": str(Digest.of(content.encode())), "size": 1
-    }  # fmt: skip
-    if platform:
-        os, architecture = platform.split("/")
-        described["platform"] = {"os": os, "architecture": architecture}
-    return described
-
-
-def index(**children: RawManifest) -> RawManifest:
-    return raw(
-        OCI_INDEX,
-        {
-            "manifests": [
-                {
-                    "mediaType": child.media_type, "digest": str(child.digest), "size": 1,
-                    "platform": {"os": "linux", "architecture": architecture},
-                }
-                for architecture, child in children.items()
-            ]
-        },
-    )  # fmt: skip
-
-
-@dataclass
-class Registries:
-    """A small true implementation of Manifests, over what it is given."""
-
-    held: dict[str, RawManifest] = field(default_factory=dict)
-    failing: dict[str, Callable[[], CopyError]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-    def put(self, ref: Reference, manifest: RawManifest) -> None:
-        self.held[str(ref)] = manifest
-        self.held[str(ref.by_digest(manifest.digest))] = manifest
-
-    async def resolve(self, ref: Reference) -> Descriptor | None:
-        self._ask("HEAD", ref)
-        found = self.held.get(str(ref))
-        return found and Descriptor(found.media_type, found.digest, len(found.data))
-
-    async def manifest(self, ref: Reference) -> RawManifest:
-        self._ask("GET", ref)
-        return self.held[str(ref)]
-
-    def _ask(self, method: str, ref: Reference) -> None:
-        self.asked.append(f"{method} {ref.place}")
-        if error := self.failing.get(str(ref.place)):
-            raise error()
 
 
 async def no_wait(seconds: float) -> None: ...
@@ -175,29 +110,80 @@ async def test_a_tag_that_does_not_exist_is_not_found() -> None:
         await Asking(Registries())()
 
 
-def unreachable(host: str) -> Callable[[], CopyError]:
-    return lambda: errors.RegistryUnavailable("no route to it", Where(host), transient=True)
+@pytest.mark.parametrize("at_target", [True, False], ids=["target has it", "target is empty"])
+async def test_a_single_image_of_another_platform_is_neither_pulled_nor_unchanged(
+    at_target: bool,
+) -> None:
+    registries, only = Registries(), image("c")
+    registries.put(SOURCE, only)
+    if at_target:
+        registries.put(TARGET, only)
+    digest = str(Digest.of(b"c"))
+    registries.configs[digest] = b'{"os": "linux", "architecture": "amd64"}'
+    with pytest.raises(errors.NoSuchPlatform, match="an image for linux/amd64, not for linux/arm"):
+        await Asking(registries)(ARM64)
+    assert (await Asking(registries)(AMD64)).unchanged == (only.digest if at_target else None)
+    registries.configs[digest] = b"{}"
+    await Asking(registries)(ARM64)  # it does not say: the engine will
+
+
+def failing(host: str, *, transient: bool) -> Callable[[], CopyError]:
+    return lambda: errors.RegistryUnavailable("no route to it", Where(host), transient=transient)
 
 
 async def test_a_source_out_of_reach_is_left_to_the_engine_and_asked_no_more() -> None:
-    registries = Registries(failing={"s.example": unreachable("s.example")})
-    asking = Asking(registries, retries=2)
-    assert await asking() == Sighting(None)
-    assert len(registries.asked) == 3
-    assert await asking() == Sighting(None)
-    assert len(registries.asked) == 3
+    registries = Registries(failing={"s.example": failing("s.example", transient=False)})
+    asking = Asking(registries)
+    for _ in range(3):
+        assert await asking() == Sighting(None, settled=False, target_asked=False)
+    assert registries.asked == ["HEAD s.example"]
     assert len(asking.notes) == 1
     assert "pulls by tag" in asking.notes[0]
 
 
+async def test_one_bad_answer_costs_only_its_own_image_and_three_in_a_row_the_host() -> None:
+    registries = Registries()
+    registries.put(SOURCE, image("c"))
+    registries.put(TARGET, image("c"))
+    asking = Asking(registries, retries=1)
+    down = failing("s.example", transient=True)
+    for _ in range(3):
+        registries.failing["s.example"] = down
+        assert (await asking()).unchanged is None
+        del registries.failing["s.example"]
+        assert (await asking()).unchanged == image("c").digest
+    registries.failing["s.example"] = down
+    for _ in range(3):
+        await asking()
+    asked = len(registries.asked)
+    await asking()
+    assert len(registries.asked) == asked
+    assert len(asking.notes) == 1
+
+
 async def test_a_target_out_of_reach_is_said_once_and_copied_to_all_the_same() -> None:
-    registries = Registries(failing={"t.example": unreachable("t.example")})
+    registries = Registries(failing={"t.example": failing("t.example", transient=False)})
     registries.put(SOURCE, image("c"))
     asking = Asking(registries)
     assert await asking() == Sighting(image("c").digest, target_asked=False)
     assert await asking() == Sighting(image("c").digest, target_asked=False)
     assert registries.asked.count("HEAD t.example") == 1
     assert len(asking.notes) == 1
+
+
+async def test_a_failure_of_neither_registry_is_not_asked_again_for_ever() -> None:
+    registries = Registries(failing={"s.example": failing("elsewhere.example", transient=False)})
+    with pytest.raises(errors.RegistryUnavailable):
+        await Asking(registries)()
+
+
+async def test_a_target_that_wants_us_slower_is_waited_for_and_not_copied_to_again() -> None:
+    registries = Registries()
+    registries.put(SOURCE, image("c"))
+    slow = errors.RateLimited("429", Where("t.example"), transient=True)
+    registries.failing["t.example"] = lambda: slow
+    with pytest.raises(errors.RateLimited):
+        await Asking(registries)()
 
 
 async def test_a_target_that_refuses_our_login_is_not_pulled_for() -> None:

@@ -7,7 +7,7 @@ import pytest
 from parts.scripted_engine import DIGEST, PULLED, ScriptedEngine
 
 from asyncsync.transports.engine.finding import Endpoint, open_client
-from asyncsync.transports.engine.wire import Engine, Idle, Lost, Refused, Stalled
+from asyncsync.transports.engine.wire import Engine, Idle, Lost, Refused, Stalled, Unfinished
 
 LAYER = {"status": "Downloading", "id": "abc", "progressDetail": {"current": 5, "total": 9}}
 
@@ -69,7 +69,7 @@ async def test_repeats_are_no_movement() -> None:
     ("records", "fault"),
     [
         ([LAYER, None], Lost),
-        ([LAYER], Lost),
+        ([LAYER], Unfinished),
         ([{"error": "denied"}], Refused),
         ([*PULLED, {"error": "WARNING: another platform"}], Refused),
         (["no record", *PULLED], None),
@@ -93,7 +93,7 @@ async def test_only_a_stream_that_says_so_is_a_success(
 )
 async def test_an_unreadable_word_about_the_target_is_a_refusal(answer: object) -> None:
     with ScriptedEngine() as scripted:
-        scripted.distribution = (200, answer)  # type: ignore[assignment]
+        scripted.distribution = [(200, answer)]
         async with open_client(Endpoint(scripted.url)) as docker, docker.session:
             engine = await Engine.ask(docker, Idle())
             with pytest.raises(Refused):
@@ -123,6 +123,7 @@ async def test_an_engine_that_is_gone_is_lost_at_every_call() -> None:
 
 async def test_a_push_names_the_digest_that_the_engine_sent() -> None:
     with ScriptedEngine() as scripted:
+        scripted.images["r.example/a:1"] = "an Id"
         async with open_client(Endpoint(scripted.url)) as docker, docker.session:
             engine = await Engine.ask(docker, Idle())
             assert str(await engine.push("r.example/a", "1", "e30=", None)) == DIGEST

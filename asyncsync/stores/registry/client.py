@@ -1,4 +1,4 @@
-"""Asks registries for manifests."""
+"""Asks registries for manifests, and for the small configs that they name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Self
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
-from asyncsync.model.errors import NotFound, UnsupportedManifest, Where
+from asyncsync.model.errors import DigestMismatch, NotFound, UnsupportedManifest, Where
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX, Descriptor, RawManifest
-from asyncsync.model.reference import Reference, Registry
+from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.stores.registry.answers import not_found
 from asyncsync.stores.registry.kinds import descriptor_of, manifest_of
 from asyncsync.stores.registry.session import Session
@@ -86,6 +86,23 @@ class RegistryClient:
             what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
             raise UnsupportedManifest(what, Where(ref.place.host))
         return manifest_of(answer.headers, answer.body, ref)
+
+    async def config(self, ref: Reference) -> bytes:
+        """The config of an image by its digest, at most 4 MiB, its digest checked. Costs a GET.
+
+        Raises CopyError, with the registry alone; NotFound if it names nothing.
+        """
+        session = self._session(ref.place)
+        answer = await session.ask("GET", ref, "blobs")
+        if answer.status != 200:
+            raise session.failure(answer)
+        if answer.cut:
+            what = f"the config of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
+            raise UnsupportedManifest(what, Where(ref.place.host))
+        if ref.digest is None or Digest.of(answer.body, ref.digest.algorithm) != ref.digest:
+            what = f"{ref.place} sent something else for the config {ref.digest} of {ref.name}"
+            raise DigestMismatch(what, Where(ref.place.host))
+        return answer.body
 
     def _session(self, place: Registry) -> Session:
         if place not in self._sessions:

@@ -50,7 +50,7 @@ def asking(at: str, where: Where, *, idle_seconds: float, connect_seconds: float
         raise _unreachable(error, at, where) from error
     except aiohttp.ConnectionTimeoutError as error:
         what = f"{at} took no connection within {connect_seconds:.0f} s"
-        raise TimedOut(what, where, transient=True) from error
+        raise TimedOut(what, where) from error  # it will take none in a second either
     except aiohttp.ServerTimeoutError as error:
         raise TimedOut(
             f"{at} sent nothing for {idle_seconds:.0f} s", where, transient=True

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ssl import SSLContext
+from typing import Literal
 
 from anyio import CapacityLimiter, to_thread
 from yarl import URL
@@ -39,7 +40,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question: a HEAD or GET of what `ref` names, at `url`."""
+    """One question: a HEAD or GET of the manifest or config that `ref` names, at `url`."""
 
     method: str
     url: URL
@@ -77,14 +78,16 @@ class Session:
         self._terms: dict[str, Terms] = {}  # by repository
         self._used: set[Credential] = set()
 
-    async def ask(self, method: str, ref: Reference) -> Answer:
-        """Ask for the manifest that `ref` names, on the terms that the registry sets.
+    async def ask(
+        self, method: str, ref: Reference, kind: Literal["manifests", "blobs"] = "manifests"
+    ) -> Answer:
+        """Ask for what `ref` names of this kind, on the terms that the registry sets.
 
         Gives any answer but a challenge. Raises CopyError.
         """
         if self._base is None:
             self._base = await self._opening.join(self._open)
-        path = f"/v2/{ref.repository}/manifests/{ref.identifier}"
+        path = f"/v2/{ref.repository}/{kind}/{ref.identifier}"
         ask = Ask(method, self._base.with_path(path), ref)
         terms = self._terms.get(ref.repository)
         answer = await self._on(terms, ask)

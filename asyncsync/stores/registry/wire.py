@@ -27,7 +27,7 @@ from asyncsync.stores.registry.trust import Reach, allowed, reach, reach_of_name
 
 ERROR_BYTES_MAX = 64 * 1024  # of an error's body; more is no message
 HEADER_BYTES_MAX = 64 * 1024  # of one header: signed Locations pass aiohttp's 8 KiB
-CONNECT_SECONDS = 30.0  # for TCP and TLS together
+CONNECT_SECONDS = 10.0  # for TCP and TLS together; behind a closed border it is all lost time
 CLOSE_SECONDS = 2.0  # a peer that is gone must not hold up an interrupt
 REQUEST_SECONDS = 300.0  # for all of a small answer, however it drips
 

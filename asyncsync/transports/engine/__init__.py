@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from asyncsync.transports.engine.finding import Endpoint, find, open_client, unavailable
+from asyncsync.model.foreign import shown
+from asyncsync.transports.engine.finding import Endpoint, find, open_client, reason, unavailable
 from asyncsync.transports.engine.transport import EngineTransport
-from asyncsync.transports.engine.wire import Engine, Fault, Idle
+from asyncsync.transports.engine.wire import Engine, Fault, Idle, Lost, Refused
 
 __all__ = ["Engine", "EngineTransport", "connected"]
 
@@ -22,11 +22,21 @@ async def connected(
 
     Raises EngineUnavailable if nobody answers, ConfigurationError if the address makes no sense.
     """
-    endpoint = Endpoint(url) if url else find(environ, Path.home())
+    endpoint = Endpoint(url) if url else find(environ)
     # The session is ours (no limit on sockets), and aiodocker closes only its own.
     async with open_client(endpoint) as docker, docker.session:
         try:
             engine = await Engine.ask(docker, Idle())
         except Fault as fault:
-            raise unavailable(endpoint, fault) from fault
+            raise unavailable(endpoint, _why(fault)) from fault
         yield engine, endpoint.url
+
+
+def _why(fault: Fault) -> str:
+    match fault:
+        case Refused(status=status, text=text):
+            said = f": {shown(text, limit=200)}" if text.strip() else ""
+            return f"what answers refuses, or is no engine ({status}{said})"
+        case Lost():
+            return reason(fault)
+    return str(fault)

@@ -18,32 +18,44 @@ from asyncsync.model.job import Step
 from asyncsync.model.reference import Reference
 
 _TEXT_MAX = 16 * 1024  # characters that are searched; a longer message says it at its start
-_STATUS = re.compile(r"(?:status(?: code)?|http status)\D{0,80}(5\d\d)|: (5\d\d) ")
+_ANSWERED = re.compile(r"(?:status(?: code)?:? |: )(5\d\d)\b")
+# Names, addresses, ids: their letters and figures are not the engine's words.
+_FOREIGN = re.compile(
+    r"https?://[^\s\"]*[^\s\":]"
+    r"|\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?|\[[0-9a-f:]+\](?::\d+)?"
+    r"|[0-9a-f]{12,}"
+)
+# What a program of the engine's own machine may not do says nothing about a registry.
+_LOCAL_DENIED = ": permission denied"
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Texts that mean one thing. `says` is completed with name, tag and registry."""
+    """Texts that mean one thing. `says` is completed with name, tag and registry.
+
+    `quoted` False: the engine's own text would only say it again.
+    """
 
     texts: str
     kind: type[CopyError]
     says: str
     transient: bool = False
     ends_run: bool = False
+    quoted: bool = True
 
     def matches(self, text: str) -> bool:
         return re.search(self.texts, text) is not None
 
 
-_MISSING = "{name} has no {what} {identifier}"
 # The order matters: a full disk is named inside a failed pull, an untrusted certificate inside a
 # failed request, a refused login inside “not found”.
 _RULES = (
     _Rule(
-        "no space left on device",
+        "no space left on device|disk quota exceeded",
         errors.DiskFull,
         "the engine's disk is full",
         ends_run=True,
+        quoted=False,
     ),
     _Rule(
         "x509:|http response to https client|tls: failed to verify|certificate signed by unknown",
@@ -63,7 +75,7 @@ _RULES = (
         "{registry} refuses us (401 Unauthorized)",
     ),
     _Rule(
-        r"denied|403 forbidden|: 403 |insufficient_scope",
+        "denied|403 forbidden|: 403 |insufficient_scope",
         errors.PermissionDenied,
         "{registry} denies access to {name}",
     ),
@@ -73,6 +85,7 @@ _RULES = (
         "platform .{1,80} does not match",
         errors.NoSuchPlatform,
         "{name}:{identifier} does not exist for the platform asked for",
+        quoted=False,
     ),
     # A bare “no such host” is a registry that nobody can find today; “not found” is below it.
     _Rule(
@@ -80,6 +93,7 @@ _RULES = (
         errors.RegistryUnavailable,
         "the engine cannot find the host {registry}",
         transient=True,
+        quoted=False,
     ),
     _Rule(
         "schema version 1|schema 1|schema1|prettyjws",
@@ -94,7 +108,7 @@ _RULES = (
     ),
     _Rule(
         "manifest invalid|tag invalid|manifest_invalid|immutable|unsupported media type|"
-        "request entity too large|413|will exceed|quota",
+        "request entity too large|will exceed|quota exceeded",
         errors.RefusedByTarget,
         "{registry} refuses {name}:{identifier}",
     ),
@@ -102,7 +116,8 @@ _RULES = (
         "manifest unknown|manifest_unknown|name unknown|name_unknown|not found|"
         "repository does not exist",
         errors.NotFound,
-        _MISSING,
+        "{name} has no {what} {identifier}",
+        quoted=False,
     ),
     _Rule(
         "invalid reference|invalid tag|lowercase|invalid component|cannot push a digest",
@@ -121,6 +136,7 @@ _RULES = (
         errors.RegistryUnavailable,
         "nothing listens at {registry} (connection refused)",
         transient=True,
+        quoted=False,
     ),
     _Rule(
         "connection reset|broken pipe|unexpected eof|i/o timeout|timeout exceeded|client.timeout|"
@@ -150,32 +166,32 @@ def classify(text: str, step: Step, ref: Reference, secrets: Iterable[str] = ())
     What is in no table comes back as a plain CopyError, which is tried once more.
     """
     registry = str(ref.place)
-    said = shown(text, secrets=secrets, limit=300)
-    words = {
-        "registry": registry,
-        "name": ref.name,
-        "identifier": ref.identifier,
-        "what": "manifest" if ref.digest else "tag",
-    }
+    where, said = Where(registry), f"; the engine says: “{shown(text, secrets=secrets, limit=300)}”"
     plain = _without(ref, text[:_TEXT_MAX].lower())
     for rule in _RULES:
         if not rule.matches(plain):
             continue
         if rule.kind is errors.DiskFull and step is Step.PUSH:  # it is the registry's disk then
-            return errors.RefusedByTarget(
-                f"{registry} has no space left: “{said}”", Where(registry)
-            )
-        what = f"{rule.says.format_map(words)}; the engine says: “{said}”"
-        return rule.kind(what, Where(registry), rule.transient, rule.ends_run)
-    if status := _STATUS.search(plain):
-        what = f"{registry} answered {status[1] or status[2]}; the engine says: “{said}”"
-        return errors.RegistryUnavailable(what, Where(registry), transient=True)
-    return CopyError(f"the engine says: “{said}”", Where(registry), transient=True)
+            return errors.RefusedByTarget(f"{registry} has no space left{said}", where)
+        words = rule.says.format(
+            registry=registry,
+            name=ref.name,
+            identifier=ref.identifier,
+            what="manifest" if ref.digest else "tag",
+        )
+        what = f"{words}{said}" if rule.quoted else words
+        return rule.kind(what, where, rule.transient, rule.ends_run)
+    if status := _ANSWERED.search(plain):
+        what = f"{registry} answered {status[1]}{said}"
+        return errors.RegistryUnavailable(what, where, transient=True)
+    return CopyError(f"{step} failed{said}", where, transient=True)
 
 
 def _without(ref: Reference, text: str) -> str:
-    """The text without the image's own name, which may hold any word of the table."""
-    names = {str(ref), f"{ref.name}:{ref.tag}", ref.name, ref.repository, ref.familiar}
+    """The text without names and addresses, which may hold any word of the table."""
+    names = {str(ref), f"{ref.name}:{ref.tag}", ref.name, ref.familiar, str(ref.place)}
+    if "/" in ref.repository:  # else it is one word, and may be one of the engine's own
+        names.add(ref.repository)
     for name in sorted(names, key=len, reverse=True):
         text = text.replace(name.lower(), "…")
-    return text
+    return _FOREIGN.sub("…", text).replace(_LOCAL_DENIED, ": not allowed")

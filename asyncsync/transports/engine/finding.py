@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 import aiodocker
 import aiohttp
 
+from asyncsync.credentials import user_home
 from asyncsync.model.errors import ConfigurationError, EngineUnavailable
 from asyncsync.model.foreign import shown
 
@@ -37,11 +39,12 @@ class Endpoint:
     verify: bool = True
 
 
-def find(environ: Mapping[str, str], home: Path) -> Endpoint:
+def find(environ: Mapping[str, str]) -> Endpoint:
     """The engine that the docker command would use. Asks nobody.
 
     Raises ConfigurationError for a context that does not exist or cannot be read.
     """
+    home = user_home(environ) or Path("/nonexistent")  # a bare user number has none
     config = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
     if host := environ.get("DOCKER_HOST"):
         secure = bool(environ.get("DOCKER_TLS_VERIFY"))
@@ -50,9 +53,9 @@ def find(environ: Mapping[str, str], home: Path) -> Endpoint:
     name = environ.get("DOCKER_CONTEXT") or _current_context(config)
     if name and name != "default":
         return _context(config, name)
-    for socket in (DEFAULT_SOCKET, home / ".docker/run/docker.sock"):
-        if socket.is_socket():
-            return Endpoint(f"unix://{socket}")
+    for default in (DEFAULT_SOCKET, home / ".docker/run/docker.sock"):
+        if default.is_socket():
+            return Endpoint(f"unix://{default}")
     return Endpoint(f"unix://{DEFAULT_SOCKET}")
 
 
@@ -61,7 +64,10 @@ def open_client(endpoint: Endpoint) -> aiodocker.Docker:
 
     Raises ConfigurationError for an address or certificates that cannot be used.
     """
-    address = urlsplit(endpoint.url)
+    try:
+        address = urlsplit(endpoint.url)
+    except ValueError:  # tcp://[::1
+        raise _no_address(endpoint.url) from None
     match address.scheme:
         case "unix":
             # No limit on sockets: a worker that waits for one while it holds another would hang.
@@ -72,42 +78,50 @@ def open_client(endpoint: Endpoint) -> aiodocker.Docker:
             scheme = "https" if context or address.scheme == "https" else "http"
             tcp = aiohttp.TCPConnector(ssl=context or True, limit=0)
             return _client(f"{scheme}://{address.netloc}{address.path.rstrip('/')}", tcp)
-        case "ssh" | "npipe":
+        case "ssh" if address.netloc:
             try:
                 return aiodocker.Docker(url=endpoint.url, timeout=CALL_TIMEOUT)
             except (aiodocker.DockerError, ValueError, OSError) as error:
+                why = error.message if isinstance(error, aiodocker.DockerError) else str(error)
                 raise ConfigurationError(
-                    f"{shown(endpoint.url)} cannot be used: {shown(str(error))}. "
-                    "For ssh:// install aiodocker[ssh]."
+                    f"{shown(endpoint.url)} cannot be used: {shown(why)}"
                 ) from error
-    raise ConfigurationError(
-        f"{shown(endpoint.url)!r} is no address of a Docker Engine. Write "
-        "unix:///path/to/docker.sock, tcp://host:2376 or ssh://user@host, as in DOCKER_HOST."
-    )
+    raise _no_address(endpoint.url)
 
 
-def unavailable(endpoint: Endpoint, error: BaseException) -> EngineUnavailable:
-    """What to say when nobody answers at `endpoint`."""
+def unavailable(endpoint: Endpoint, why: str) -> EngineUnavailable:
+    """What to say when nobody answers at `endpoint`, and why."""
     address = urlsplit(endpoint.url)
     if address.scheme == "unix" and not Path(address.path).exists():
         why = "no such file"
-    elif isinstance(error, TimeoutError):
-        why = "it sent nothing for too long"
-    else:
-        why = shown(_reason(error))
     return EngineUnavailable(
         f"No Docker Engine answers at {shown(endpoint.url)} ({why}).\n"
         "  Start Docker, or point DOCKER_HOST to the engine."
     )
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Why a connection failed, in words; foreign exceptions carry them at different depths."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno).lower()
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return f"its certificate is not trusted: {shown(cause.verify_message)}"
+            case ssl.SSLError():
+                return "it speaks no TLS, or another one"
+            case socket.gaierror():
+                return "its name cannot be resolved"
+            case OSError(errno=int(number)):
+                return os.strerror(number).lower()
         cause = cause.__cause__ or cause.__context__
-    return getattr(error, "message", None) or type(error).__name__
+    return shown(str(error))
+
+
+def _no_address(url: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{shown(url)!r} is no address of a Docker Engine. Write unix:///path/to/docker.sock, "
+        "tcp://host:2376 or ssh://user@host, as in DOCKER_HOST."
+    )
 
 
 def _client(url: str, connector: aiohttp.BaseConnector) -> aiodocker.Docker:

@@ -16,6 +16,8 @@ LINE_BYTES_MAX = 4 * 1024 * 1024
 _LAYERS_MAX = 10_000  # ids remembered; no image has as many layers
 _PUSHED = re.compile(r"\S+: digest: (sha256:[0-9a-f]{64}) size: \d+")
 _STILL = frozenset({"Waiting", "Preparing", "Unavailable", "Pulling fs layer"})
+# A layer has come in whole with the first of these; engines leave out most of the steps before.
+_WHOLE = frozenset({"Verifying Checksum", "Download complete", "Extracting", "Pull complete"})
 
 
 class StreamError(Exception):
@@ -47,7 +49,9 @@ class Progress:
     def __init__(self) -> None:
         self.done = False  # a pull's closing `Status:` was seen
         self.pushed: Digest | None = None  # a push's closing line named it
+        self.retried = False  # the engine itself has tried again, for 50 to 75 s in all
         self._states: dict[str, tuple[str, int]] = {}
+        self._sizes: dict[str, int] = {}  # of layers, as far as they were told
 
     def read(self, line: bytes) -> tuple[bool, str, int]:
         """Take one line in: whether something changed, and a layer's id with its bytes so far.
@@ -63,13 +67,23 @@ class Progress:
             self.pushed = Digest.parse(pushed[1])
         if status.startswith("Status:"):
             self.done = True
-        detail = record.get("progressDetail")
-        current = detail.get("current") if isinstance(detail, dict) else None
-        moved = current if isinstance(current, int) and current > 0 else 0
+        self.retried = self.retried or status.startswith("Retrying in")
+        moved = _bytes(record, "current")
         changed = status not in _STILL and self._states.get(layer) != (status, moved)
         if layer in self._states or len(self._states) < _LAYERS_MAX:
             self._states[layer] = (status, moved)
-        return changed, layer if status == "Downloading" else "", moved
+            self._sizes[layer] = max(self._sizes.get(layer, 0), _bytes(record, "total"))
+        if status == "Downloading":
+            return changed, layer, moved
+        return changed, layer if status in _WHOLE else "", self._sizes.get(layer, 0)
+
+
+def _bytes(record: dict[str, Any], key: str) -> int:
+    detail = record.get("progressDetail")
+    if not isinstance(detail, dict) or "units" in detail:  # containerd extracts in seconds
+        return 0
+    count = detail.get(key)
+    return count if isinstance(count, int) and count > 0 else 0
 
 
 def _record(line: bytes) -> dict[str, Any]:

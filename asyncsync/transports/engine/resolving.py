@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 
 from asyncsync.model.errors import (
@@ -9,6 +11,7 @@ from asyncsync.model.errors import (
     CopyError,
     NoSuchPlatform,
     NotFound,
+    RateLimited,
     RegistryUnavailable,
     TimedOut,
     TlsError,
@@ -25,6 +28,9 @@ from asyncsync.transports.stepping import Steps
 
 # The engine may reach a registry that we cannot: its proxy, its mirror, its certificates.
 _UNREACHABLE = (RegistryUnavailable, TlsError, TimedOut)
+# Images in a row that could not ask a host, before the others go without asking it. One answer of
+# 503 must not cost a thousand images their “unchanged”.
+_MISSES_MAX = 3
 _REDUCED = "an engine copies one of an image's platforms, here {}, of this and of every other image"
 _CONSEQUENCE = {
     False: "it cannot be asked from here, so the engine pulls by tag",
@@ -34,14 +40,16 @@ _CONSEQUENCE = {
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What the registries say. `digest`: the manifest to pull, None if the source told nothing.
+    """What the registries say. `digest`: the manifest to pull, None if only the tag is known.
 
+    `settled`: that manifest is the one of the platform; else the engine has to choose by itself.
     `unchanged`: the digest that the target has already, if that is the wanted image.
     """
 
     digest: Digest | None
+    settled: bool = True
     unchanged: Digest | None = None
-    target_asked: bool = True  # False: the target cannot be reached from here
+    target_asked: bool = True
 
 
 class Resolver:
@@ -50,36 +58,52 @@ class Resolver:
     def __init__(self, manifests: Manifests, own: Platform) -> None:
         self._manifests, self._own = manifests, own
         self._reduced = False
-        self._unreachable: set[str] = set()  # hosts that cannot be asked from here; asked once
+        self._misses: Counter[str] = Counter()
+        self._noted: set[str] = set()
 
     async def run(self, job: CopyJob, steps: Steps, observe: Observe) -> Sighting:
         """Look at source and target. Raises CopyError with image, step and registry."""
+        without: set[str] = set()  # hosts that this job goes without
         while True:  # at most once more for each of the two
             try:
-                return await steps.run(Step.RESOLVE, lambda: self._look(job, observe))
+                return await steps.run(Step.RESOLVE, lambda: self._look(job, without, observe))
             except _UNREACHABLE as error:
                 host = error.where.registry
-                if host not in self._unreachable:  # many jobs find out at once; one says so
-                    self._unreachable.add(host)
-                    observe(
-                        Noted(job, f"{error.what}: {_CONSEQUENCE[host == str(job.target.place)]}")
-                    )
+                if host in without or host not in (str(job.source.place), str(job.target.place)):
+                    raise
+                without.add(host)
+                self._misses[host] += 1 if error.transient else _MISSES_MAX
+                if host not in self._noted:  # many jobs find out at once; one says so
+                    self._noted.add(host)
+                    consequence = _CONSEQUENCE[host == str(job.target.place)]
+                    observe(Noted(job, f"{error.what}: {consequence}"))
 
-    async def _look(self, job: CopyJob, observe: Observe) -> Sighting:
-        target_asked = str(job.target.place) not in self._unreachable
-        if str(job.source.place) in self._unreachable:
-            return Sighting(job.source.digest, target_asked=target_asked)
-        found = await self._manifests.resolve(job.source)
+    async def _look(self, job: CopyJob, without: set[str], observe: Observe) -> Sighting:
+        given_up = {host for host, misses in self._misses.items() if misses >= _MISSES_MAX}
+        if str(job.source.place) in without | given_up:
+            return Sighting(job.source.digest, settled=False, target_asked=False)
+        found = await self._resolved(job.source)
         if found is None:
             raise _not_found(job.source)
-        chosen = await self._chosen(job, found, observe) if found.is_index else found
+        chosen = await self._chosen(job, found, observe)
+        target_asked = str(job.target.place) not in without | given_up
         there = await self._at_target(job) if target_asked else None
         same = {chosen.digest} if job.platforms else {chosen.digest, found.digest}
         if there and (there.digest in same or await self._same_config(job, chosen, there)):
             return Sighting(chosen.digest, unchanged=there.digest)
         return Sighting(chosen.digest, target_asked=target_asked)
 
+    async def _resolved(self, ref: Reference) -> Descriptor | None:
+        found = await self._manifests.resolve(ref)
+        del self._misses[str(ref.place)]
+        return found
+
     async def _chosen(self, job: CopyJob, found: Descriptor, observe: Observe) -> Descriptor:
+        """The manifest of the platform asked for, or of the engine's own."""
+        if not found.is_index:
+            for platform in job.platforms:
+                await self._check_platform(job.source, found, platform)
+            return found
         wanted = next(iter(job.platforms), self._own)
         parsed = await self._parsed(job.source.by_digest(found.digest))
         if not isinstance(parsed, Index):
@@ -98,11 +122,23 @@ class Resolver:
             observe(Noted(job, f"it has {len(parsed.images)} platforms; {_REDUCED.format(wanted)}"))
         return chosen
 
+    async def _check_platform(self, ref: Reference, found: Descriptor, wanted: Platform) -> None:
+        """A single image says in its config what it runs on. One without a word is left to run."""
+        image = await self._parsed(ref.by_digest(found.digest))
+        if not isinstance(image, ImageManifest):
+            return
+        config = await self._manifests.config(ref.by_digest(image.config.digest))
+        given = _platform(config)
+        if given and wanted.rank(given) is None:
+            raise NoSuchPlatform(
+                f"{ref} is an image for {given}, not for {wanted}", Where(str(ref.place))
+            )
+
     async def _at_target(self, job: CopyJob) -> Descriptor | None:
         """What the target has. That it will not say is no obstacle to a push; a bad login is."""
         try:
-            return await self._manifests.resolve(job.target)
-        except (AuthenticationFailed, *_UNREACHABLE):
+            return await self._resolved(job.target)
+        except (AuthenticationFailed, RateLimited, *_UNREACHABLE):
             raise  # the push would fail too, after a pull of gigabytes
         except CopyError:
             return None
@@ -114,7 +150,9 @@ class Resolver:
         try:
             ours = await self._parsed(job.source.by_digest(chosen.digest))
             theirs = await self._parsed(job.target.by_digest(there.digest))
-        except CopyError:
+        except CopyError as error:
+            if error.transient:
+                raise
             return False  # best effort: copying again is never wrong
         return (
             isinstance(ours, ImageManifest)
@@ -128,6 +166,19 @@ class Resolver:
             return parse_manifest(raw)
         except ValueError as error:
             raise UnsupportedManifest(f"{ref}: {error}", Where(str(ref.place))) from error
+
+
+def _platform(config: bytes) -> Platform | None:
+    """What an image's config says it runs on (OCI image-spec, “Image Configuration”)."""
+    try:
+        match json.loads(config):
+            case {"os": str(os), "architecture": str(architecture), **rest}:
+                variant = rest.get("variant")
+                parts = (os, architecture, variant if isinstance(variant, str) else "")
+                return Platform.parse("/".join(filter(None, parts)))
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _not_found(ref: Reference) -> NotFound:

@@ -8,7 +8,7 @@ local is overwritten), and believe only the target registry.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,9 @@ from functools import partial
 from anyio import move_on_after
 
 from asyncsync.credentials import Credentials, engine_auth
+from asyncsync.model.access import Credential
 from asyncsync.model.errors import (
+    CopyError,
     DigestMismatch,
     EngineLost,
     NoSuchPlatform,
@@ -36,10 +38,18 @@ from asyncsync.transports.contracts import Manifests
 from asyncsync.transports.engine.failures import classify, is_local_missing
 from asyncsync.transports.engine.names import Held, LocalNames
 from asyncsync.transports.engine.resolving import Resolver, Sighting
-from asyncsync.transports.engine.wire import Engine, Fault, Lost, Refused, Stalled
+from asyncsync.transports.engine.wire import (
+    Engine,
+    Fault,
+    Lost,
+    Refused,
+    Stalled,
+    Unfinished,
+)
 from asyncsync.transports.stepping import Steps
 
 CLEANUP_SECONDS = 3.0  # a stop promises to end within 5
+_UNCLEAN = "the engine could not be cleaned"
 _WAIT_SECONDS = 1.0  # a shorter wait for another job is not worth a word
 
 
@@ -105,14 +115,16 @@ class EngineTransport:
     async def _work(self, job: CopyJob, observe: Observe, seen: Sighting) -> _Work:
         source = await self._credentials.find(job.source.place, job.source.repository)
         target = await self._credentials.find(job.target.place, job.target.repository)
+        source_auth = engine_auth(source, job.source.place)
+        target_auth = engine_auth(target, job.target.place)
         return _Work(
             job,
             observe,
             pull_name=f"{job.source.name}@{seen.digest}" if seen.digest else str(job.source),
-            wanted=None if seen.digest else next(iter(job.platforms), None),
-            source_auth=engine_auth(source, job.source.place),
-            target_auth=engine_auth(target, job.target.place),
-            secrets=(*(source.secrets if source else ()), *(target.secrets if target else ())),
+            wanted=None if seen.settled else next(iter(job.platforms), None),
+            source_auth=source_auth,
+            target_auth=target_auth,
+            secrets=(*_secrets(source, source_auth), *_secrets(target, target_auth)),
         )
 
     async def _ask_target(self, work: _Work) -> None:
@@ -210,22 +222,34 @@ class EngineTransport:
             # Shielded: once we are cancelled, the next await would be cancelled too. Bounded: a
             # dead engine must not hold up a stop. Nothing is awaited after it, so that a stop
             # that comes in here cannot turn `copied` into `cancelled`.
-            with move_on_after(CLEANUP_SECONDS, shield=True):
+            with move_on_after(CLEANUP_SECONDS, shield=True) as bound:
                 await self._sweep(work, held, in_place=in_place)
+            if bound.cancelled_caught:
+                work.observe(Noted(work.job, f"{_UNCLEAN}: it took too long"))
 
     async def _sweep(self, work: _Work, held: Held, *, in_place: bool) -> None:
         target = work.job.target
+        if work.tagged and (self._clean or not in_place):
+            # The name goes back to the image that had it, or it would be left without any.
+            if work.before:
+                await self._try(work, self._engine.tag(work.before, target.name, str(target.tag)))
+            else:
+                await self._try(work, self._engine.remove(work.target_name))
+        if self._clean and held.ours and held.is_last:
+            await self._try(work, self._engine.remove(work.pull_name))
+
+    async def _try(self, work: _Work, act: Awaitable[None]) -> None:
         try:
-            if work.tagged and work.before and not in_place:
-                await self._engine.tag(work.before, target.name, str(target.tag))
-            elif work.tagged and not work.before and (self._clean or not in_place):
-                await self._engine.remove(work.target_name)
-            if self._clean and held.ours and held.is_last:
-                await self._engine.remove(work.pull_name)
+            await act
         except Fault as fault:
             text = fault.text if isinstance(fault, Refused) else str(fault)
             said = shown(text, secrets=work.secrets)
-            work.observe(Noted(work.job, f"the engine could not be cleaned: {said}"))
+            work.observe(Noted(work.job, f"{_UNCLEAN}: {said}"))
+
+
+def _secrets(who: Credential | None, auth: str) -> tuple[str, ...]:
+    """What an engine may repeat of a login: podman quotes the whole header in its errors."""
+    return (*who.secrets, auth, auth.rstrip("=")) if who else ()
 
 
 @contextmanager
@@ -236,7 +260,10 @@ def _speaking_of(work: _Work, step: Step) -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        raise classify(refused.text, step, ref, work.secrets) from refused
+        error = classify(refused.text, step, ref, work.secrets)
+        raise (error.given_up() if refused.retried else error) from None
+    except Unfinished as unfinished:
+        raise CopyError(str(unfinished), where, transient=True) from unfinished
     except Stalled as stalled:
         raise TimedOut(str(stalled), where, transient=True) from stalled
     except Lost as lost:

@@ -1,8 +1,8 @@
 """The few calls that we make to an engine, over aiodocker's connection.
 
-Pull and push do not use aiodocker's own methods: cancelling those leaves the transfer running in
-the engine, and a stream that breaks off ends like one that succeeded. Here the response is ours,
-so closing it stops the engine.
+They do not use aiodocker's own methods for images: cancelling those leaves the transfer running in
+the engine, a stream that breaks off ends like one that succeeded, and `tag` leaves its connection
+open. Here every response is ours, so closing it stops the engine.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from asyncsync.model.reference import Digest
 from asyncsync.transports.engine.finding import CALL_TIMEOUT
 from asyncsync.transports.engine.records import Lines, Progress, StreamError
 
+ANSWER_SECONDS = 20.0  # for an engine to say its version; a busy one took 3
 IDLE_SECONDS = 300.0  # containerd reports full MiBs only, classic queues for minutes: 60 is normal
 _IDLE_GRAIN_SECONDS = 1.0
 _STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=15 * 60)
 _ERROR_BYTES_MAX = 64 * 1024
+_TEXT_MAX = 64 * 1024  # characters kept of what an engine says
 _ANSWER_BYTES_MAX = 4 * 1024 * 1024
 _ANSWER_STATUS = 300  # from here on the engine says no
 
@@ -43,12 +45,20 @@ class Stalled(Fault):
     """The engine is there, but nothing moves."""
 
 
-class Refused(Fault):
-    """The engine says no. `text` is its own; `status` is a hint at most, 0 inside a stream."""
+class Unfinished(Fault):
+    """The engine ended a stream in order, but without a result."""
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(status, text)
-        self.status, self.text = status, text
+
+class Refused(Fault):
+    """The engine says no. `status` is a hint at most, 0 inside a stream.
+
+    `text` is the engine's own: neither `str` nor `repr` shows it. `retried`: the engine has already
+    tried again and again by itself.
+    """
+
+    def __init__(self, status: int, text: str, *, retried: bool = False) -> None:
+        super().__init__(f"the engine refused ({status})")
+        self.status, self.text, self.retried = status, text[:_TEXT_MAX], retried
 
 
 class Idle:
@@ -109,8 +119,8 @@ class Engine:
 
     @classmethod
     async def ask(cls, docker: aiodocker.Docker, idle: Idle) -> Engine:
-        """Ask who answers. Raises Fault if nobody does."""
-        with _calling():
+        """Ask who answers, and wait no longer than a person would. Raises Fault if nobody does."""
+        with _calling(), anyio.fail_after(ANSWER_SECONDS):
             return cls(docker, await docker.version(), await docker.system.info(), idle)
 
     async def pull(
@@ -127,7 +137,7 @@ class Engine:
         params = {"fromImage": name} | ({"platform": str(platform)} if platform else {})
         progress = await self._stream("images/create", params, auth, moved)
         if not progress.done and (not self.is_podman or await self.inspect(name) is None):
-            raise Lost("the engine ended the pull without a result")
+            raise Unfinished("the engine ended the pull without a result")
 
     async def push(self, name: str, tag: str, auth: str, platform: Platform | None) -> Digest:
         """Send `name:tag`; the digest is the one that the engine says it sent."""
@@ -139,19 +149,19 @@ class Engine:
             )
         progress = await self._stream(f"images/{name}/push", params, auth, lambda *_: None)
         if progress.pushed is None:
-            raise Lost("the engine ended the push without a result")
+            raise Unfinished("the engine ended the push without a result")
         return progress.pushed
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
         """Give the local image `name` a second name."""
-        with _calling():
-            await self._docker.images.tag(name, repository, tag=tag)
+        params = {"repo": repository, "tag": tag}
+        async with self._request("POST", f"images/{name}/tag", params, "", CALL_TIMEOUT):
+            pass
 
     async def inspect(self, name: str) -> Mapping[str, Any] | None:
         """What the engine knows about `name`, or None if it has no such image."""
         try:
-            with _calling():
-                return await self._docker.images.inspect(name)
+            return await self._json(f"images/{name}/json", "")
         except Refused as refused:
             if refused.status == 404:
                 return None
@@ -160,22 +170,30 @@ class Engine:
     async def remove(self, name: str) -> None:
         """Take the name away, and the image with its last name. Never by force; gone is fine."""
         try:
-            with _calling():
-                await self._docker.images.delete(name)
+            async with self._request("DELETE", f"images/{name}", {}, "", CALL_TIMEOUT):
+                pass
         except Refused as refused:
             if refused.status != 404:
                 raise
 
     async def distribution(self, name: str, auth: str) -> Digest:
         """The digest that the registry has under `name`, asked through the engine's network."""
-        async with self._request(
-            "GET", f"distribution/{name}/json", {}, auth, CALL_TIMEOUT
-        ) as resp:
-            body = await _bounded(resp, _ANSWER_BYTES_MAX)
+        answer = await self._json(f"distribution/{name}/json", auth)
         try:
-            return Digest.parse(json.loads(body)["Descriptor"]["digest"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return Digest.parse(answer["Descriptor"]["digest"])
+        except (ValueError, KeyError, TypeError):
             raise Refused(0, "the engine's answer about the registry is not readable") from None
+
+    async def _json(self, path: str, auth: str) -> Mapping[str, Any]:
+        async with self._request("GET", path, {}, auth, CALL_TIMEOUT) as response:
+            body = await _bounded(response, _ANSWER_BYTES_MAX)
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise Refused(0, "the engine's answer is not readable")
+        return answer
 
     async def _stream(
         self, path: str, params: Mapping[str, str], auth: str, moved: Callable[[str, int], None]
@@ -198,7 +216,7 @@ class Engine:
                     for line in lines.end():
                         read(line)
                 except StreamError as error:
-                    raise Refused(0, str(error)) from None
+                    raise Refused(0, str(error), retried=progress.retried) from None
         return progress
 
     @asynccontextmanager
@@ -211,7 +229,7 @@ class Engine:
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own kind, by socket
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url = f"{self._docker.docker_host}/{self._docker.api_version}/{path}"
-        headers = {"X-Registry-Auth": auth}
+        headers = {"X-Registry-Auth": auth} if auth else {}
         with _asking():
             response = await self._docker.session.request(
                 method, url, params=params, headers=headers, timeout=timeout
@@ -223,7 +241,7 @@ class Engine:
                     )
                 yield response
             finally:
-                response.close()  # never release: that would wait for the transfer to end
+                response.close()  # at once, not awaited: it is what stops the engine
 
 
 @contextmanager

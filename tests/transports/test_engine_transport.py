@@ -1,0 +1,318 @@
+"""A copy through an engine: what it leaves behind, whom it believes, what it tries again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from parts.manifests import Registries, image, index
+from parts.scripted_engine import DIGEST, PULLED, PUSHED, ScriptedEngine
+
+from asyncsync.credentials import Credentials
+from asyncsync.model import errors
+from asyncsync.model.access import Credential
+from asyncsync.model.errors import CopyError, Where
+from asyncsync.model.events import BytesMoved, Event, Noted
+from asyncsync.model.job import CopyJob
+from asyncsync.model.outcome import Outcome, Status
+from asyncsync.model.platform import Platform
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.spec import Position
+from asyncsync.retrying import Retrying
+from asyncsync.scheduling import running
+from asyncsync.transports.engine import EngineTransport, connected
+
+SOURCE, TARGET = Reference.parse("s.example/a:1"), Reference.parse("t.example/team/a:1")
+ARM64 = Platform.parse("linux/arm64")
+PULL_NAME = f"s.example/a@{image('c').digest}"
+DOWNLOADING = {"status": "Downloading", "id": "layer", "progressDetail": {"current": 5, "total": 9}}
+
+
+def job(source: Reference = SOURCE, target: Reference = TARGET, *platforms: Platform) -> CopyJob:
+    return CopyJob(source, target, platforms, Position("images.yaml", 1))
+
+
+async def no_wait(seconds: float) -> None: ...
+
+
+class Stage:
+    """A scripted engine, registries that have the source, and a transport between them."""
+
+    def __init__(self, engine: ScriptedEngine, who: dict[str, Credential] | None = None) -> None:
+        self.engine, self.registries = engine, Registries()
+        self.registries.put(SOURCE, image("c"))
+        self.credentials = Credentials.load(who or {}, docker_config=Path("/nonexistent"))
+        self.events: list[Event] = []
+
+    @asynccontextmanager
+    async def transport(
+        self, *, clean: bool = False, retries: int = 0
+    ) -> AsyncIterator[EngineTransport]:
+        async with connected(self.engine.url) as (engine, _):
+            yield EngineTransport(
+                engine,
+                self.registries,
+                self.credentials,
+                retrying=Retrying(retries, sleep=no_wait),
+                clean=clean,
+            )
+
+    async def copy(
+        self, *jobs: CopyJob, clean: bool = False, retries: int = 0, concurrency: int = 1
+    ) -> list[Outcome]:
+        async with (
+            self.transport(clean=clean, retries=retries) as transport,
+            running(
+                jobs or (job(),), transport, concurrency=concurrency, observe=self.events.append
+            ) as run,
+        ):
+            async for _ in run:
+                pass
+        return list(run.told)
+
+
+@pytest.fixture
+def engine() -> AsyncIterator[ScriptedEngine]:
+    with ScriptedEngine() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def stage(engine: ScriptedEngine) -> Stage:
+    return Stage(engine)
+
+
+async def test_a_copy_is_what_the_target_itself_confirms(stage: Stage) -> None:
+    (outcome,) = await stage.copy()
+    assert (outcome.status, str(outcome.digest)) == (Status.COPIED, DIGEST)
+    assert stage.engine.images == {
+        PULL_NAME: f"id of {PULL_NAME}",
+        str(TARGET): f"id of {PULL_NAME}",
+    }
+
+
+@pytest.mark.parametrize("step", ["tag", "push"])
+async def test_an_image_that_somebody_else_cleans_away_is_fetched_again(
+    stage: Stage, step: str
+) -> None:
+    stage.engine.before[step].append(stage.engine.images.clear)
+    (outcome,) = await stage.copy()
+    assert outcome.status is Status.COPIED
+    assert len(stage.engine.asked("images/create")) == 2
+
+
+async def test_a_failed_copy_takes_its_tag_back_and_keeps_what_it_pulled(stage: Stage) -> None:
+    stage.engine.push = [{"error": "denied"}]
+    (outcome,) = await stage.copy()
+    assert outcome.status is Status.FAILED
+    assert set(stage.engine.images) == {PULL_NAME}
+
+
+@pytest.mark.parametrize(
+    ("push", "clean", "holds"),
+    [
+        ([{"error": "denied"}], False, "what was there"),
+        ([{"error": "denied"}], True, "what was there"),
+        (PUSHED, True, "what was there"),
+        (PUSHED, False, f"id of {PULL_NAME}"),
+    ],
+    ids=["failed", "failed, clean", "copied, clean", "copied"],
+)
+async def test_a_name_that_another_image_had_goes_back_to_it_unless_the_copy_is_to_stay(
+    stage: Stage, push: list[object], clean: bool, holds: str
+) -> None:
+    stage.engine.images[str(TARGET)] = "what was there"
+    stage.engine.push = push
+    await stage.copy(clean=clean)
+    assert stage.engine.images[str(TARGET)] == holds
+
+
+async def test_clean_removes_what_the_run_brought_and_nothing_that_was_there(stage: Stage) -> None:
+    await stage.copy(clean=True)
+    assert stage.engine.images == {}
+    stage.engine.images[PULL_NAME] = "pulled by somebody"
+    await stage.copy(clean=True)
+    assert set(stage.engine.images) == {PULL_NAME}
+
+
+async def test_two_jobs_of_one_image_fetch_it_once_and_the_last_one_cleans(stage: Stage) -> None:
+    other = Reference.parse("s.example/a:2")
+    stage.registries.put(other, image("c"))
+    jobs = (job(), job(other, Reference.parse("t.example/team/a:2")))
+    outcomes = await stage.copy(*jobs, clean=True, concurrency=2)
+    assert [outcome.status for outcome in outcomes] == [Status.COPIED] * 2
+    removed = stage.engine.asked(f"DELETE /v1.41/images/{PULL_NAME}")
+    assert len(removed) == 1
+    assert stage.engine.requests.index(removed[0]) > max(
+        stage.engine.requests.index(push) for push in stage.engine.asked("/push?")
+    )
+
+
+async def test_an_engine_that_cannot_clean_in_time_is_told_of_and_holds_up_nobody(
+    stage: Stage,
+) -> None:
+    stage.engine.before["delete"].append(lambda: stage.engine.stall(30))
+    with anyio.fail_after(20):
+        (outcome,) = await stage.copy(clean=True)
+    assert outcome.status is Status.COPIED
+    assert outcome.notes == ("the engine could not be cleaned: it took too long",)
+
+
+async def test_what_the_engine_says_about_cleaning_is_a_note_and_no_failure(stage: Stage) -> None:
+    stage.registries.failing.clear()
+    stage.engine.before["delete"].append(stage.engine.images.clear)  # 404: gone already
+    (outcome,) = await stage.copy(clean=True)
+    assert (outcome.status, outcome.notes) == (Status.COPIED, ())
+
+
+async def test_a_digest_that_the_target_does_not_confirm_is_no_copy(stage: Stage) -> None:
+    other = DIGEST.replace("d", "e")
+    stage.engine.distribution = [(200, {"Descriptor": {"digest": other}})]
+    (outcome,) = await stage.copy(retries=3)
+    assert isinstance(outcome.error, errors.DigestMismatch)
+    assert other in outcome.error.what
+    assert len(stage.engine.asked("/distribution/")) == 1
+
+
+async def test_a_target_that_needs_a_moment_to_show_the_tag_is_asked_again(stage: Stage) -> None:
+    stage.engine.distribution.insert(0, (404, {"message": "manifest unknown"}))
+    (outcome,) = await stage.copy(retries=1)
+    assert outcome.status is Status.COPIED
+
+
+async def test_podmans_word_is_not_taken_for_the_targets(stage: Stage) -> None:
+    stage.engine.version["Components"] = [{"Name": "Podman Engine"}]  # type: ignore[assignment]
+    (outcome,) = await stage.copy()
+    assert isinstance(outcome.error, errors.DigestMismatch)
+    assert not stage.engine.asked("/distribution/")
+
+
+async def test_what_the_engine_has_tried_for_a_minute_is_not_tried_again(stage: Stage) -> None:
+    failed = {"error": "received unexpected HTTP status: 503 Service Unavailable"}
+    stage.engine.push = [{"status": "Retrying in 5 seconds", "id": "layer"}, failed]
+    (outcome,) = await stage.copy(retries=3)
+    assert isinstance(outcome.error, errors.RegistryUnavailable)
+    assert len(stage.engine.asked("/push?")) == 1
+    stage.engine.push = [failed]
+    await stage.copy(retries=3)
+    assert len(stage.engine.asked("/push?")) == 1 + 4
+
+
+async def test_a_stream_without_a_result_costs_its_own_image_alone(stage: Stage) -> None:
+    stage.engine.push = [{"status": "Pushed", "id": "layer"}]
+    second = job(SOURCE, Reference.parse("t.example/team/b:1"))
+    outcomes = await stage.copy(job(), second, retries=3)
+    assert [type(outcome.error) for outcome in outcomes] == [CopyError, CopyError]
+    assert len(stage.engine.asked("/push?")) == 4  # each once more
+
+
+async def test_an_engine_that_is_gone_ends_the_run(stage: Stage) -> None:
+    stage.engine.push = [{"status": "Preparing"}, None]
+    second = job(SOURCE, Reference.parse("t.example/team/b:1"))
+    lost, left = await stage.copy(job(), second, retries=1)
+    assert isinstance(lost.error, errors.EngineLost)
+    assert lost.error.ends_run
+    assert lost.attempts == 2
+    assert left.status is Status.NOT_STARTED
+
+
+def unreachable(host: str) -> CopyError:
+    return errors.TlsError("no trust", Where(host))
+
+
+@pytest.mark.parametrize("source", [SOURCE, SOURCE.by_digest(Digest.of(b"an index"))], ids=str)
+async def test_an_engine_that_has_to_choose_by_itself_is_told_the_platform(
+    stage: Stage, source: Reference
+) -> None:
+    stage.registries.failing["s.example"] = lambda: unreachable("s.example")
+    stage.engine.platform = {"Os": "linux", "Architecture": "arm64"}
+    stage.engine.version["ApiVersion"] = "1.46"
+    stage.engine.info["DriverStatus"] = [["driver-type", "io.containerd.snapshotter.v1"]]
+    target = Reference.parse("t.example/team/a:1")
+    (outcome,) = await stage.copy(job(source, target, ARM64))
+    assert outcome.status is Status.COPIED, outcome.error
+    (pull,) = stage.engine.asked("images/create")
+    assert "platform=linux/arm64" in pull
+    (push,) = stage.engine.asked("/push?")
+    assert '"architecture": "arm64"' in push.replace("+", " ")
+
+
+async def test_a_manifest_of_the_platform_is_pulled_without_naming_it_again(stage: Stage) -> None:
+    stage.registries.put(SOURCE, index(amd64=image("amd"), arm64=image("arm")))
+    stage.engine.platform = {"Os": "linux", "Architecture": "arm64"}
+    await stage.copy(job(SOURCE, TARGET, ARM64))
+    (pull,) = stage.engine.asked("images/create")
+    assert str(image("arm").digest) in pull
+    assert "platform" not in pull
+
+
+async def test_an_engine_that_brings_another_platform_is_not_believed(stage: Stage) -> None:
+    stage.registries.failing["s.example"] = lambda: unreachable("s.example")
+    (outcome,) = await stage.copy(job(SOURCE, TARGET, ARM64))
+    assert isinstance(outcome.error, errors.NoSuchPlatform)
+    assert not stage.engine.asked("/push?")
+
+
+async def test_a_target_out_of_our_reach_is_asked_through_the_engine_before_the_pull(
+    stage: Stage,
+) -> None:
+    stage.registries.failing["t.example"] = lambda: unreachable("t.example")
+    stage.engine.distribution = [(500, {"message": "unauthorized: authentication required"})]
+    (outcome,) = await stage.copy()
+    assert isinstance(outcome.error, errors.AuthenticationFailed)
+    assert not stage.engine.asked("images/create")
+
+
+async def test_a_layer_that_many_streams_tell_is_counted_once(stage: Stage) -> None:
+    stage.engine.pull = [DOWNLOADING, {"status": "Pull complete", "id": "layer"}, *PULLED]
+    other = Reference.parse("s.example/b:1")
+    stage.registries.put(other, image("another"))
+    outcomes = await stage.copy(job(), job(other, Reference.parse("t.example/team/b:1")))
+    assert [outcome.bytes_moved for outcome in outcomes] == [9, 0]
+    assert sum(event.count for event in stage.events if isinstance(event, BytesMoved)) == 9
+
+
+async def test_nothing_that_an_engine_repeats_of_a_login_is_kept_or_shown(
+    engine: ScriptedEngine,
+) -> None:
+    who = {"s.example": Credential("u", "s-c4nary"), "t.example": Credential("u", "t-c4nary")}
+    stage = Stage(engine, who)
+    await stage.copy()
+    sent = [auth for auth in engine.auths if auth]
+    assert {json.loads(base64.urlsafe_b64decode(auth))["password"] for auth in sent} == {
+        "s-c4nary",
+        "t-c4nary",
+    }
+    for end in ("pull", "push"):
+        engine.pull, engine.push = PULLED, PUSHED
+        setattr(engine, end, [{"error": f"bad header {' '.join(sent)} s-c4nary t-c4nary"}])
+        (outcome,) = await stage.copy(job(SOURCE, Reference.parse(f"t.example/{end}:1")))
+        assert outcome.error is not None
+        told = "".join(traceback.format_exception(outcome.error)) + repr(outcome)
+        assert "c4nary" not in told
+        assert not any(auth.rstrip("=") in told for auth in sent)
+        assert outcome.error.__cause__ is outcome.error.__context__ is None
+
+
+async def test_logins_go_to_their_own_registry_alone(engine: ScriptedEngine) -> None:
+    stage = Stage(engine, {"t.example": Credential("u", "for the target")})
+    await stage.copy()
+    sent = dict(zip(engine.requests, engine.auths, strict=True))
+    (pull,) = engine.asked("images/create")
+    (push,) = engine.asked("/push?")
+    assert json.loads(base64.urlsafe_b64decode(sent[pull])) == {}
+    assert json.loads(base64.urlsafe_b64decode(sent[push]))["password"] == "for the target"
+
+
+async def test_notes_are_part_of_the_outcome(stage: Stage) -> None:
+    stage.registries.put(SOURCE, index(amd64=image("amd"), arm64=image("arm")))
+    (outcome,) = await stage.copy()
+    noted = [event.text for event in stage.events if isinstance(event, Noted)]
+    assert outcome.notes == tuple(noted)
+    assert "2 platforms" in noted[0]
