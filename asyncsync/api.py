@@ -27,6 +27,7 @@ from asyncsync.scheduling import Run, running
 Via: TypeAlias = Literal["auto", "engine"]
 CONCURRENCY = 8  # measured: more gains little through one engine, and costs duplicate uploads
 CONCURRENCY_MAX = 256
+RETRIES_MAX = 100  # an hour and more of waiting
 ENGINE_CONCURRENCY = 16  # measured: from here on one engine only uploads more of the same twice
 
 
@@ -81,8 +82,8 @@ class Settings:
             )
         if self.via not in ("auto", "engine"):
             raise ConfigurationError(f"via is 'auto' or 'engine', not {self.via!r}")
-        if self.retries < 0:
-            raise ConfigurationError(f"retries are 0 or more, not {self.retries}")
+        if not 0 <= self.retries <= RETRIES_MAX:
+            raise ConfigurationError(f"retries are 0 to {RETRIES_MAX}, not {self.retries}")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigurationError(f"timeout is more than 0 seconds, not {self.timeout}")
         if isinstance(self.platforms, str):

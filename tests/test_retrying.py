@@ -112,3 +112,10 @@ async def test_nothing_but_our_own_errors_is_tried_again() -> None:
     with pytest.raises(LookupError):
         await Retrying(3).run(flaky, lambda *_: None)
     assert flaky.calls == 1
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.sampled_from([EngineLost, RateLimited]))
+def test_no_wait_of_our_own_is_longer_than_a_minute(
+    attempt: int, chance: float, kind: type[CopyError]
+) -> None:
+    assert pause(kind("again", WHERE, transient=True), attempt, chance) <= BACKOFF_SECONDS_MAX

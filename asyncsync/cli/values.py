@@ -90,7 +90,12 @@ def concurrency(text: str) -> int:
 
 def retries(text: str) -> int:
     """Read how often something is tried again."""
-    return _whole(text)
+    from asyncsync.api import RETRIES_MAX
+
+    number = _whole(text)
+    if number > RETRIES_MAX:
+        raise ValueError(f"{text} is more than {RETRIES_MAX}")
+    return number
 
 
 def duration(text: str) -> float:

@@ -264,3 +264,22 @@ def test_a_hostile_name_of_a_list_stays_one_line() -> None:
     told = call(*SYNC, "\x1b[2J::error::none\n.yaml")
     assert told.exit_code == 2
     assert told.stderr.rstrip("\n").isprintable()
+
+
+def test_a_list_written_by_hand_is_not_replaced_by_what_is_left_of_it() -> None:
+    write("# mine\nnginx:1.27\n")
+    told = call(*SYNC, "--failed-list", "images.yaml")
+    assert told.exit_code == 2
+    assert "--failed-list images.yaml is the list itself" in told.stderr
+    assert Path("images.yaml").read_text() == "# mine\nnginx:1.27\n"
+    write("# asyncsync: 1 of 2 images are not in place.\nnginx:1.27\n")
+    told = call(*SYNC, "--failed-list", "images.yaml")
+    assert "No Docker Engine answers" in told.stderr, "a list that we wrote may be replaced"
+
+
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_an_empty_destination_is_told_so(command: str) -> None:
+    write()
+    told = call(command, "--to", "")
+    assert told.exit_code == 2
+    assert "it is empty; write registry.example/team" in told.stderr

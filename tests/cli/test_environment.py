@@ -38,6 +38,8 @@ def test_a_wrong_variable_is_named() -> None:
          "r.example/new"),
         ({"REGISTRY": "r.example", "NAMESPACE": "", "REGISTRY_NAMESPACE": "old"}, "r.example/old"),
         ({"REGISTRY": "r.example/team"}, "r.example/team"),
+        ({"REGISTRY": "docker.io", "NAMESPACE": "me"}, "docker.io/me"),
+        ({"REGISTRY": "index.docker.io/", "REGISTRY_NAMESPACE": "me"}, "docker.io/me"),
         ({"REGISTRY": " r.example\n"}, "r.example"),
         ({"REGISTRY": "", "NAMESPACE": "team"}, None),
         ({}, None),
@@ -52,6 +54,7 @@ def test_registry_and_namespace_are_the_destination(variables: Variables, to: st
     ("variables", "name"),
     [
         ({"REGISTRY": "https://r.example/"}, "REGISTRY: "),
+        ({"REGISTRY": "docker.io"}, "REGISTRY: Docker Hub needs a namespace"),
         ({"REGISTRY": "r.example", "NAMESPACE": "Team"}, "NAMESPACE: "),
         ({"REGISTRY": "r.example", "REGISTRY_NAMESPACE": "Team"}, "REGISTRY_NAMESPACE: "),
     ],
@@ -112,3 +115,9 @@ def test_without_any_there_is_no_credential() -> None:
 def test_a_password_is_taken_as_it_is() -> None:
     variables = {"REGISTRY_USER": "me", "REGISTRY_PASSWORD": " p w "}
     assert credential(variables, HERE) == Credential("me", " p w ")
+
+
+def test_docker_hubs_variables_belong_to_it_though_its_namespace_is_apart() -> None:
+    variables = {**LOGIN, "REGISTRY": "docker.io", "NAMESPACE": "me"}
+    assert credential(variables, Destination.parse("docker.io/me")) == Credential("me", "hunter2")
+    assert credential(variables, HERE) is None

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from parts.commands import Command
+from parts.registry import Registry
+from parts.scripted_engine import ScriptedEngine
 
 from asyncsync.cli.output import Output
 
@@ -44,6 +47,40 @@ def test_a_plan_that_nobody_reads_to_its_end_is_no_traceback(
         assert process.stderr is not None
         assert process.stderr.read() == ""
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_a_result_that_could_not_be_written_is_no_success(
+    command: str, output: str, asyncsync_command: Command, tmp_path: Path, registry: Registry,
+    namespace: str,
+) -> None:  # fmt: skip
+    registry.put_image(f"{namespace}/a", "1")
+    (tmp_path / "images.yaml").write_text(f"{registry.host}/{namespace}/a:1\n")
+    arguments = (command, "--to", f"{registry.host}/to", "--output", output)
+    with ScriptedEngine() as engine, open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "asyncsync", *arguments], cwd=tmp_path, text=True, stdout=full,
+            stderr=subprocess.PIPE, env=asyncsync_command.environment(engine), check=False,
+        )  # fmt: skip
+    assert ended.returncode in (1, 2)
+    assert "stdout cannot be written" in ended.stderr
+    assert "No space left on device" in ended.stderr
+    assert "bug" not in ended.stderr
+
+
+def test_files_on_a_full_disk_are_told_of_once_and_are_no_bug(
+    asyncsync_command: Command, tmp_path: Path, registry: Registry, namespace: str
+) -> None:
+    registry.put_image(f"{namespace}/a", "1")
+    (tmp_path / "images.yaml").write_text(f"{registry.host}/{namespace}/a:1\n")
+    files = ("--succeeded-log", "/dev/full", "--report", "/dev/full", "--failed-list", "/dev/full")
+    with ScriptedEngine() as engine:
+        ended = asyncsync_command("sync", "--to", f"{registry.host}/to", *files, engine=engine)
+    assert ended.returncode == 1
+    assert "bug" not in ended.stderr
+    assert "names what is in place" not in ended.stdout
+    assert ended.stderr.count("cannot be written") == 1
 
 
 def test_streams_that_are_closed_are_no_traceback(

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
+from parts.commands import docker_config
 from parts.engine import Engine
 from parts.registry import Registry
 from parts.relay import Relay
@@ -103,6 +105,37 @@ async def test_a_plan_can_be_made_first_and_carried_out_later(
     report.raise_for_failures()
 
 
+async def test_a_report_is_not_fine_before_every_image_is(
+    engine: Engine, registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    registry.put_image(f"{namespace}/a", "1")
+    async with asyncsync.open_sync(
+        [f"{registry.host}/{namespace}/a:1"],
+        to=own_registry.host, engine=engine.url, docker_config=tmp_path,
+    ) as run:  # fmt: skip
+        assert [outcome.status for outcome in run.report.outcomes] == [Status.NOT_STARTED]
+        assert not run.report.ok
+        async for _ in run:
+            pass
+        assert run.report.ok
+
+
+async def test_logins_and_context_of_another_docker_config_are_used(
+    engine: Engine, registry: Registry, locked_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    registry.put_image(f"{namespace}/a", "1")
+    login = (str(locked_registry.user), locked_registry.password)
+    config = docker_config(tmp_path, {locked_registry.host: login})
+    engine.docker("context", "create", "there", "--docker", f"host={engine.url}", config=config)
+    engine.docker("context", "use", "there", config=config)
+    report = await asyncsync.sync(
+        [f"{registry.host}/{namespace}/a:1"],
+        to=f"{locked_registry.host}/{namespace}", docker_config=config,
+    )  # fmt: skip
+    report.raise_for_failures()
+    assert locked_registry.tags(f"{namespace}/a") == ["1"]
+
+
 async def test_an_exception_in_the_block_arrives_bare_and_ends_everything(
     engine: Engine, registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
 ) -> None:
@@ -114,8 +147,9 @@ async def test_an_exception_in_the_block_arrives_bare_and_ends_everything(
         ) as run:  # fmt: skip
             raise LookupError
     assert len(run.report.outcomes) == 1
-    await anyio.sleep(0.1)
-    assert engine.open_connections() == 0
+    with anyio.fail_after(2):  # the kernel's own moment, after the call has returned
+        while engine.open_connections():
+            await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -137,6 +171,10 @@ async def test_an_exception_in_the_block_arrives_bare_and_ends_everything(
             asyncsync.ConfigurationError,
         ),
         ("no-such-list.yaml", {"to": "r.example"}, asyncsync.ConfigurationError),
+        ("a\0b", {"to": "r.example"}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "platforms": "linux/amd64"}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "retries": 101}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "observe": anyio.sleep}, asyncsync.ConfigurationError),
         (["nginx"], {"to": "r.example", "engine": "what"}, asyncsync.ConfigurationError),
         (["nginx"], {"to": "r.example", "engine": "unix:///none"}, asyncsync.EngineUnavailable),
     ],

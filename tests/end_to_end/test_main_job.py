@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from parts.podman import PodmanService
 from parts.processes import program
 from parts.registry import Registry
 from parts.relay import Relay
+from parts.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -333,3 +336,52 @@ def test_an_image_of_a_registry_that_only_the_engine_reaches_is_pulled_by_tag(
         "sync", "--to", own_registry.host, "--ca-file", str(tls_registry.ca_file), engine=engine
     )
     assert "pulls by tag" not in again.stderr
+
+
+def test_registries_are_asked_through_the_proxy_that_the_variables_name(
+    asyncsync_command: Command,
+) -> None:
+    write_list(asyncsync_command.folder, "far.invalid/team/a:1")
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def proxy() -> None:
+        client, _ = listener.accept()
+        with client:
+            asked.append(client.recv(4096))
+            client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=proxy, daemon=True)
+    thread.start()
+    env = {"HTTPS_PROXY": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+    with ScriptedEngine() as engine, listener:
+        asyncsync_command("sync", "--to", "127.0.0.1:9", "--retries", "0", engine=engine, env=env)
+        thread.join(10)
+    assert asked
+    assert asked[0].startswith(b"CONNECT far.invalid:443 ")
+
+
+def test_an_engine_with_containerds_store_does_the_same_job_and_keeps_manifests(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    index = registry.put_index(f"{namespace}/multi", "v1", attestation=True)
+    single = registry.put_image(f"{namespace}/single", "v1")
+    at = f"{registry.host}/{namespace}"
+    write_list(asyncsync_command.folder, f"{at}/multi:v1", f"{at}/single:v1")
+    with Engine(tmp_path / "dockerd.log", containerd_store=True) as engine:
+        keeps = ["driver-type", "io.containerd.snapshotter.v1"] in (
+            engine.ask("GET", "/info").get("DriverStatus") or []
+        )
+        to = ("--to", own_registry.host, "--clean", "--output", "json")
+        done = asyncsync_command("sync", *to, engine=engine)
+        assert statuses(done.stdout) == {"multi:v1": "copied", "single:v1": "copied"}, done.stdout
+        assert engine.images() == set()
+        again = asyncsync_command("sync", *to, engine=engine)
+        assert statuses(again.stdout) == {"multi:v1": "unchanged", "single:v1": "unchanged"}
+    amd64 = index.children["linux/amd64"]
+    for name, image in (("multi", amd64), ("single", single)):
+        assert own_registry.config_digest_of(name, "v1") == image.config_digest
+        assert (
+            own_registry.digest_of(name, "v1") == image.digest
+        ) is keeps  # engines before 23: no

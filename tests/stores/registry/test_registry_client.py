@@ -454,3 +454,64 @@ async def test_a_proxy_that_refuses_is_told() -> None:
             with pytest.raises(RegistryUnavailable, match=r"proxy before r\.example") as caught:
                 await client.resolve(Reference.parse("r.example/team/app:1"))
     assert "c4nary" not in "".join(traceback.format_exception(caught.value))
+
+
+CONFIG = b'{"os": "linux", "architecture": "amd64"}'
+
+
+async def test_a_config_is_fetched_by_its_digest_and_checked() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=CONFIG if request.path.endswith("1") else b"something else")
+
+    async with scripted(answer) as server, asking(server) as client:
+        ref = reference(server).by_digest(Digest.parse(digest_of(CONFIG)))
+        with pytest.raises(DigestMismatch, match="something else for the config"):
+            await client.config(ref)
+        assert server.requests[-1].path == f"/v2/team/app/blobs/{ref.digest}"
+
+
+async def test_a_config_that_is_right_is_given_byte_for_byte() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=CONFIG)
+
+    async with scripted(answer) as server, asking(server) as client:
+        ref = reference(server).by_digest(Digest.parse(digest_of(CONFIG)))
+        assert await client.config(ref) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, NotFound), (503, RegistryUnavailable), (429, RateLimited)]
+)
+async def test_a_config_that_is_refused_is_the_error_that_it_is(
+    status: int, kind: type[CopyError]
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status)
+
+    async with scripted(answer) as server, asking(server) as client:
+        with pytest.raises(kind):
+            await client.config(reference(server).by_digest(DIGEST))
+
+
+async def test_a_config_without_end_is_refused() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return await endless(request, "application/octet-stream")
+
+    async with scripted(answer) as server, asking(server) as client:
+        with pytest.raises(UnsupportedManifest, match="larger than 4 MiB"):
+            await client.config(reference(server).by_digest(DIGEST))
+
+
+async def test_passwords_of_a_netrc_are_nobodys_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password of-the-netrc\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return manifest_answer()
+
+    async with scripted(answer) as server, asking(server) as client:
+        await client.manifest(reference(server))
+        assert "Authorization" not in server.requests[-1].headers
