@@ -11,7 +11,7 @@ import pytest
 from anyio import create_task_group, fail_after
 
 from asyncsync.credentials import Credentials, engine_auth
-from asyncsync.credentials.helpers import ask_helper
+from asyncsync.credentials.docker_helper import ask_helper
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import AuthenticationFailed, ConfigurationError
 from asyncsync.model.reference import Registry

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from asyncsync.credentials.docker_helper import ask_helper
 from asyncsync.credentials.files import (
     LoginFile,
     credential_key,
@@ -20,7 +21,6 @@ from asyncsync.credentials.files import (
     user_home,
 )
 from asyncsync.credentials.flights import Flight
-from asyncsync.credentials.helpers import ask_helper
 from asyncsync.model.access import Credential
 from asyncsync.model.reference import Registry
 

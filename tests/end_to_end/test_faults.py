@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from parts.commands import Command
+from parts.commands import Command, outcomes, write_list
 from parts.engine import Engine
+from parts.processes import once
 from parts.registry import Registry
 from parts.relay import Relay
 
 pytestmark = pytest.mark.timeout(240)
 
 MIB = 1024 * 1024
-
-
-def write_list(folder: Path, *lines: str) -> None:
-    (folder / "images.yaml").write_text("\n".join(lines) + "\n")
-
-
-def report(stdout: str) -> dict[str, dict[str, object]]:
-    return {o["target"].rpartition("/")[2]: o for o in json.loads(stdout)["outcomes"]}
-
-
-def once(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until it is so, or give up the test."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.02)
 
 
 def later(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
@@ -79,10 +63,10 @@ def test_a_wrong_password_fails_before_anything_is_pulled(
 
     done = asyncsync_command("sync", "--output", "json", engine=engine, env=env)
 
-    error = report(done.stdout)["a:1"]["error"]
-    assert error["kind"] == "AuthenticationFailed"  # type: ignore[index]
-    assert error["registry"] == locked_registry.host  # type: ignore[index]
-    assert f"docker login {locked_registry.host}" in error["advice"]  # type: ignore[index]
+    error = outcomes(done.stdout)["a:1"]["error"]
+    assert error["kind"] == "AuthenticationFailed"
+    assert error["registry"] == locked_registry.host
+    assert f"docker login {locked_registry.host}" in error["advice"]
     assert registry.requests("GET", "/blobs/", since=mark) == []
     assert "wr0ng" not in done.stdout + done.stderr
 
@@ -101,9 +85,9 @@ def test_a_target_that_is_down_fails_before_anything_is_pulled(
     )
 
     assert done.returncode == 1
-    error = report(done.stdout)["a:1"]["error"]
-    assert error["kind"] == "RegistryUnavailable"  # type: ignore[index]
-    assert error["registry"] == own_registry.host  # type: ignore[index]
+    error = outcomes(done.stdout)["a:1"]["error"]
+    assert error["kind"] == "RegistryUnavailable"
+    assert error["registry"] == own_registry.host
     assert registry.requests("GET", "/blobs/", since=mark) == []
 
 
@@ -126,7 +110,7 @@ def test_a_registry_that_dies_half_way_in_a_push_and_comes_back_gets_the_image(
             "sync", "--to", link.host, "--output", "json", engine=engine, timeout=200
         )
         fault.join()
-    assert report(done.stdout)["big:1"]["status"] == "copied", done.stdout
+    assert outcomes(done.stdout)["big:1"]["status"] == "copied", done.stdout
     assert own_registry.config_digest_of("big", "1") == image.config_digest
 
 
@@ -145,9 +129,9 @@ def test_a_registry_that_dies_half_way_and_stays_away_shows_nothing_under_the_ta
         )  # fmt: skip
         fault.join()
         target = f"{link.host}/big:1"
-    error = report(done.stdout)["big:1"]["error"]
-    assert error["kind"] == "RegistryUnavailable", error  # type: ignore[index]
-    assert error["step"] == "push"  # type: ignore[index]
+    error = outcomes(done.stdout)["big:1"]["error"]
+    assert error["kind"] == "RegistryUnavailable", error
+    assert error["step"] == "push"
     assert target not in engine.images()
     own_registry.start()
     assert own_registry.tags("big") == []
@@ -177,9 +161,9 @@ def test_an_engine_killed_half_way_in_a_pull_and_back_after_three_seconds_is_wai
             "sync", "--to", own_registry.host, "--output", "json", engine=own_engine, timeout=200
         )
         fault.join()
-    outcomes = report(done.stdout)
-    assert {o["status"] for o in outcomes.values()} == {"copied"}, done.stdout
-    assert max(int(str(o["attempts"])) for o in outcomes.values()) > 1
+    told = outcomes(done.stdout)
+    assert {o["status"] for o in told.values()} == {"copied"}, done.stdout
+    assert max(int(str(o["attempts"])) for o in told.values()) > 1
     for n, image in enumerate(images):
         assert own_registry.config_digest_of(f"big{n}", "1") == image.config_digest
 
@@ -202,11 +186,11 @@ def test_an_engine_gone_for_good_ends_the_run_with_every_image_told(
         )  # fmt: skip
         fault.join()
     assert done.returncode == 1
-    outcomes = report(done.stdout)
-    assert len(outcomes) == 4
-    lost = [o["error"] for o in outcomes.values() if o["status"] == "failed"]
-    assert {error["kind"] for error in lost} == {"EngineLost"}  # type: ignore[index]
-    assert {o["status"] for o in outcomes.values()} >= {"failed", "not_started"}
+    told = outcomes(done.stdout)
+    assert len(told) == 4
+    lost = [o["error"] for o in told.values() if o["status"] == "failed"]
+    assert {error["kind"] for error in lost} == {"EngineLost"}
+    assert {o["status"] for o in told.values()} >= {"failed", "not_started"}
     left = (asyncsync_command.folder / "failed.yaml").read_text()
     assert left.count(f"{namespace}/big") >= 4
 
@@ -241,15 +225,15 @@ def test_a_full_disk_of_the_engine_ends_the_run_and_the_next_one_goes_on(
             "sync", "--to", own_registry.host, "-c", "1", "--output", "json", engine=engine,
             timeout=200,
         )  # fmt: skip
-        outcomes = report(done.stdout)
-        assert outcomes["huge:1"]["error"]["kind"] == "DiskFull", done.stdout  # type: ignore[index]
-        assert outcomes["small:1"]["status"] == "copied"
-        assert outcomes["next:1"]["status"] == "not_started"
+        told = outcomes(done.stdout)
+        assert told["huge:1"]["error"]["kind"] == "DiskFull", done.stdout
+        assert told["small:1"]["status"] == "copied"
+        assert told["next:1"]["status"] == "not_started"
         write_list(asyncsync_command.folder, f"{at}/small:1", f"{at}/next:1")
         again = asyncsync_command(
             "sync", "--to", own_registry.host, "--output", "json", engine=engine, timeout=200
         )
-        assert {k: o["status"] for k, o in report(again.stdout).items()} == {
+        assert {k: o["status"] for k, o in outcomes(again.stdout).items()} == {
             "small:1": "unchanged", "next:1": "copied"
         }  # fmt: skip
 
@@ -272,7 +256,7 @@ def test_a_list_of_mixed_fates(
 
     assert done.returncode == 1
     last = "not_started" if fail_fast else "copied"
-    assert {k: o["status"] for k, o in report(done.stdout).items()} == {
+    assert {k: o["status"] for k, o in outcomes(done.stdout).items()} == {
         "a:1": "copied", "b:1": "failed", "c:1": last
     }  # fmt: skip
     registry.put_image(f"{namespace}/b", "1")
@@ -280,7 +264,7 @@ def test_a_list_of_mixed_fates(
         "sync", "failed.yaml", "--to", own_registry.host, "--output", "json", engine=engine
     )
     assert again.returncode == 0, again.stderr
-    assert set(report(again.stdout)) == ({"b:1", "c:1"} if fail_fast else {"b:1"})
+    assert set(outcomes(again.stdout)) == ({"b:1", "c:1"} if fail_fast else {"b:1"})
     assert own_registry.tags("c") == ["1"]
 
 

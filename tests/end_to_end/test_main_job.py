@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 from parts import images
-from parts.commands import Command, docker_config, skopeo
+from parts.commands import (
+    Command,
+    docker_config,
+    outcomes,
+    skopeo,
+    statuses,
+    write_list,
+)
 from parts.engine import Engine
 from parts.podman import PodmanService
 from parts.processes import program
@@ -18,21 +25,6 @@ from parts.relay import Relay
 from parts.scripted_engine import ScriptedEngine
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def outcomes(stdout: str) -> dict[str, dict[str, object]]:
-    """Outcomes of `--output json` by the target's last component and tag."""
-    return {o["target"].rpartition("/")[2]: o for o in json.loads(stdout)["outcomes"]}
-
-
-def statuses(stdout: str) -> dict[str, object]:
-    return {name: outcome["status"] for name, outcome in outcomes(stdout).items()}
-
-
-def write_list(folder: Path, *lines: str) -> Path:
-    path = folder / "images.yaml"
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 def busybox() -> bytes:
@@ -161,7 +153,7 @@ def test_the_platform_asked_for_is_the_one_that_arrives(
     assert own_registry.config_digest_of("multi", "v1") == arm64.config_digest
     failed = outcomes(done.stdout)["single:v1"]
     assert failed["status"] == "failed"
-    assert failed["error"]["kind"] == "NoSuchPlatform"  # type: ignore[index]
+    assert failed["error"]["kind"] == "NoSuchPlatform"
     assert own_registry.tags("single") == []
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 from parts.commands import Command
 from parts.engine import Engine
+from parts.processes import once
 from parts.registry import Registry
 from parts.relay import Relay
 from parts.scripted_engine import ScriptedEngine
@@ -22,13 +22,6 @@ from asyncsync import Status
 pytestmark = pytest.mark.timeout(180)
 
 MIB = 1024 * 1024
-
-
-def once(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.02)
 
 
 def put_and_list(registry: Registry, link: Relay, namespace: str, folder: Path) -> list[str]:

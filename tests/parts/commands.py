@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 from parts.processes import clean_environment, run
 
@@ -79,6 +79,23 @@ class Command:
             "PYTHONPATH": _package_folder(),
         }
         return clean_environment(self.folder, **{**defaults, **(more or {})})
+
+
+def write_list(folder: Path, *lines: str) -> Path:
+    """Write images.yaml in `folder`, where the command looks for it."""
+    path = folder / "images.yaml"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def outcomes(stdout: str) -> dict[str, dict[str, Any]]:
+    """What `--output json` told, by the last part of the target's name: `nginx:1.27`."""
+    return {o["target"].rpartition("/")[2]: o for o in json.loads(stdout)["outcomes"]}
+
+
+def statuses(stdout: str) -> dict[str, str]:
+    """The same, the status alone."""
+    return {name: outcome["status"] for name, outcome in outcomes(stdout).items()}
 
 
 def docker_config(folder: Path, logins: Mapping[str, tuple[str, str]]) -> Path:

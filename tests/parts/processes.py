@@ -130,3 +130,12 @@ class Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
         atexit.unregister(self.kill)
+
+
+def once(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until it is so. Raises PartFailed if it never comes to that."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise PartFailed("it never came to that")
+        time.sleep(_POLL_SECONDS)

@@ -90,6 +90,7 @@ def stage(engine: ScriptedEngine) -> Stage:
 
 async def test_a_copy_is_what_the_target_itself_confirms(stage: Stage) -> None:
     (outcome,) = await stage.copy()
+    assert list(outcome.steps) == ["resolve", "pull", "tag", "push", "verify", "clean"]
     assert (outcome.status, str(outcome.digest)) == (Status.COPIED, DIGEST)
     assert stage.engine.images == {
         PULL_NAME: f"id of {PULL_NAME}",

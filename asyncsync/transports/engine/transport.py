@@ -27,7 +27,14 @@ from asyncsync.model.errors import (
     TimedOut,
     Where,
 )
-from asyncsync.model.events import BytesMoved, Noted, Observe, Waited
+from asyncsync.model.events import (
+    BytesMoved,
+    Noted,
+    Observe,
+    StepEnded,
+    StepStarted,
+    Waited,
+)
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Copied
@@ -222,10 +229,13 @@ class EngineTransport:
             # Shielded: once we are cancelled, the next await would be cancelled too. Bounded: a
             # dead engine must not hold up a stop. Nothing is awaited after it, so that a stop
             # that comes in here cannot turn `copied` into `cancelled`.
+            work.observe(StepStarted(work.job, Step.CLEAN))
+            begun = time.monotonic()
             with move_on_after(CLEANUP_SECONDS, shield=True) as bound:
                 await self._sweep(work, held, in_place=in_place)
             if bound.cancelled_caught:
                 work.observe(Noted(work.job, f"{_UNCLEAN}: it took too long"))
+            work.observe(StepEnded(work.job, Step.CLEAN, time.monotonic() - begun))
 
     async def _sweep(self, work: _Work, held: Held, *, in_place: bool) -> None:
         target = work.job.target
