@@ -31,6 +31,7 @@ class Row:
 
 UPPER = "since 2021 Docker takes an upper-case first component for a registry; it is hardly meant"
 UPPER_HOST = "Docker keeps the case of a host, and then knows one registry under two names"
+HEX = "Docker 26 takes 64 hex digits for an image Id whatever tag follows, Docker 20.10 does not"
 NO_PORT = "Docker reads any digits; no registry can be there"
 IPV6 = "engine 20.10 knows no IPv6 address"
 LENGTH = "engine 20.10 counts the host, too"
@@ -82,7 +83,7 @@ TAKEN = [
     Row("x:1..2--", "docker.io/library/x:1..2--"),
     Row(f"x:{'t' * 128}", f"docker.io/library/x:{'t' * 128}"),
     Row(f"sha256.{A64}:1", f"docker.io/library/sha256.{A64}:1"),
-    Row(f"{A64}:1", f"docker.io/library/{A64}:1"),
+    Row(f"{A64}:1", f"docker.io/library/{A64}:1", varies=HEX),
     Row(f"{'a' * 63}", f"docker.io/library/{'a' * 63}:latest"),
     Row(f"team/{A64}", f"docker.io/team/{A64}:latest"),
     Row(f"r.example/{LONG}:1", f"r.example/{LONG}:1", varies=LENGTH),
