@@ -26,7 +26,7 @@ class ScriptedEngine:
     connection there, and a number stalls for so many seconds. `silent`: not even the stream's head
     comes. `distribution` is a status and a body, or several, one for each time. `images` are local
     names with their Ids, `nameless` Ids that lost theirs. `before["tag"]` (`pull`, `push`,
-    `delete`) are called one by one, each before one such request is answered. `requests` are the
+    `delete`, `version`) are called one by one, each before one such request is answered. `requests` are the
     ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
     """
 
@@ -82,6 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, _ = self._noted()
         engine = self.scripted
         if path.endswith("/version"):
+            self._happens("version")
             self._answer(200, engine.version)
         elif path.endswith("/info"):
             self._answer(200, engine.info)

@@ -42,6 +42,14 @@ async def test_an_answer_that_never_comes_is_given_up_too() -> None:
             await pull(scripted, Idle(0.2))
 
 
+async def test_an_engine_that_takes_us_and_says_nothing_is_not_waited_for() -> None:
+    with ScriptedEngine() as scripted:
+        scripted.before["version"].append(lambda: scripted.stall(30))
+        async with open_client(Endpoint(scripted.url)) as docker, docker.session:
+            with pytest.raises(Stalled, match="nothing for too long"):
+                await Engine.ask(docker, Idle(), seconds=0.2)
+
+
 async def test_a_silent_stream_is_left_alone_while_another_one_moves() -> None:
     idle = Idle(1.5)  # its grain is a second
     with ScriptedEngine() as silent, ScriptedEngine() as busy:

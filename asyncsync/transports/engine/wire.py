@@ -118,9 +118,11 @@ class Engine:
         self._api = tuple(int(n) for n in str(version.get("ApiVersion", "1.40")).split(".")[:2])
 
     @classmethod
-    async def ask(cls, docker: aiodocker.Docker, idle: Idle) -> Engine:
+    async def ask(
+        cls, docker: aiodocker.Docker, idle: Idle, seconds: float = ANSWER_SECONDS
+    ) -> Engine:
         """Ask who answers, and wait no longer than a person would. Raises Fault if nobody does."""
-        with _calling(), anyio.fail_after(ANSWER_SECONDS):
+        with _calling(), anyio.fail_after(seconds):
             return cls(docker, await docker.version(), await docker.system.info(), idle)
 
     async def pull(
