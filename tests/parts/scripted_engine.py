@@ -26,8 +26,8 @@ class ScriptedEngine:
     connection there, and a number stalls for so many seconds. `silent`: not even the stream's head
     comes. `distribution` is a status and a body, or several, one for each time. `images` are local
     names with their Ids, `nameless` Ids that lost theirs. `before["tag"]` (`pull`, `push`,
-    `delete`, `version`) are called one by one, each before one such request is answered. `requests` are the
-    ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
+    `delete`, `version`) are called one by one, each before one such request is answered. `requests`
+    are the ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
     """
 
     def __init__(self) -> None:
