@@ -56,7 +56,7 @@ class _Progress:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case StepStarted(step=step):
+            case StepStarted(step=step) if step is not Step.CLEAN:  # what comes after the end
                 self._step = step
             case StepEnded(step=step, seconds=seconds):
                 self._steps[step] = self._steps.get(step, 0.0) + seconds

@@ -383,7 +383,10 @@ async def test_an_image_that_takes_longer_than_allowed_is_a_failed_outcome() -> 
 
     async def copy(job: CopyJob, observe: Observe) -> Copied:
         observe(StepStarted(job, Step.PUSH))
-        await anyio.sleep_forever()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            observe(StepStarted(job, Step.CLEAN))
         raise AssertionError
 
     async with running([job], copy, concurrency=1, timeout=0.05) as run:
