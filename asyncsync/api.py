@@ -221,6 +221,8 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
     explicit = dict.fromkeys(hosts, settings.credential) if settings.credential else {}
     config = Path(settings.docker_config) if settings.docker_config else None
     credentials = Credentials.load(explicit, docker_config=config)
+    if config and not config.is_dir():
+        raise ConfigurationError(f"docker_config: there is no folder {shown(str(config))}")
     environ = {**os.environ, "DOCKER_CONFIG": str(config)} if config else os.environ
     async with (
         connected(settings.engine, environ) as (engine, address),
@@ -242,11 +244,11 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
             timeout=settings.timeout,
             observe=settings.observe,
         ) as run:
-            shown = SyncRun(plan, "engine", run)
+            watched = SyncRun(plan, "engine", run)
             try:
-                yield shown
+                yield watched
             finally:
-                shown._ended()
+                watched._ended()
 
 
 def _advice(settings: Settings) -> str:

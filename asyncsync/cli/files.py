@@ -13,7 +13,6 @@ from asyncsync import lists
 from asyncsync.api import list_bytes
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
-from asyncsync.reporting.failed_list import wrote
 
 if TYPE_CHECKING:
     from asyncsync.model.spec import ImageSpec
@@ -21,15 +20,15 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
+def list_text(name: str) -> str:
+    """The text of the list `name`; `-` is stdin. Raises ListError, ConfigurationError."""
+    data = read_stdin() if name == STDIN else list_bytes(name)
+    return lists.decode(data, name)
+
+
 def read_list(name: str) -> tuple[ImageSpec, ...]:
     """The images of the list `name`; `-` is stdin. Raises ListError, ConfigurationError."""
-    data = read_stdin() if name == STDIN else list_bytes(name)
-    return lists.read(lists.decode(data, name), name)
-
-
-def may_be_replaced(name: str) -> bool:
-    """Whether the list `name` was written by an earlier run, and not by hand."""
-    return wrote(lists.decode(list_bytes(name), name))
+    return lists.read(list_text(name), name)
 
 
 def read_stdin(most: int = lists.LIST_BYTES_MAX + 1) -> bytes:

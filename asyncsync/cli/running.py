@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from asyncsync import lists
 from asyncsync.cli import files
 from asyncsync.cli.ending import FAILED, Ending
 from asyncsync.cli.following import follow
@@ -19,6 +20,7 @@ from asyncsync.cli.settings import Given, Settings, how_to_log, settings
 from asyncsync.cli.telling import Telling
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.planning import plan as planned
+from asyncsync.reporting.failed_list import wrote
 from asyncsync.reporting.log import Level, open_log
 from asyncsync.reporting.narration import Narration
 from asyncsync.reporting.succeeded_log import SucceededLog
@@ -40,8 +42,9 @@ def run(ending: Ending, images: str, given: Given) -> int:
     ending.traceback = level == Level.DEBUG
     chosen = _settings(images, given)
     ending.secrets = chosen.secrets
-    plan = planned(files.read_list(images), [chosen.to], chosen.platforms)
-    _check(chosen, images)
+    text = files.list_text(images)
+    plan = planned(lists.read(text, images), [chosen.to], chosen.platforms)
+    _check(chosen, images, ours=wrote(text))
     out = Output(sys.stdout, below)
     narration = Narration(log, failures_shown=shown_there)
     narration.begin(plan, to=chosen.to, concurrency=chosen.concurrency)
@@ -71,10 +74,13 @@ def _password(images: str) -> str:
     return password
 
 
-def _check(chosen: Settings, images: str) -> None:
-    """Make sure that every file can be written, before any is touched and anything moves."""
+def _check(chosen: Settings, images: str, *, ours: bool) -> None:
+    """Make sure that every file can be written, before any is touched and anything moves.
+
+    `ours`: the list was written by an earlier run, and may be replaced by what is left of it.
+    """
     taken: dict[Path, str] = {}
-    if images != files.STDIN and not files.may_be_replaced(images):
+    if images != files.STDIN and not ours:
         taken[Path(os.path.realpath(images))] = "the list itself"
     if chosen.failed_list:  # `sync todo --failed-list todo` is a loop that ends
         files.check_writable("--failed-list", chosen.failed_list, taken)

@@ -84,10 +84,13 @@ def _is_destination(text: str) -> bool:
 def _instead(text: str, port: int) -> str:
     """What was meant, as far as that can be told; for a host of one word, with a port."""
     host, slash, namespace = text.partition("/")
-    for guess in (text, f"{host}:{port}{slash}{namespace}"):
-        if names_registry(guess.partition("/")[0]) and _is_destination(guess):
-            return guess
-    return f"it as {_AS}"
+    if not names_registry(host):
+        host = f"{host}:{port}"
+    elif host.lower() in (DOCKER_HUB, f"index.{DOCKER_HUB}", f"registry-1.{DOCKER_HUB}"):
+        path = namespace if slash and namespace not in ("v1", "v2") else "YOUR-NAME"
+        return f"{DOCKER_HUB}/{path}"
+    guess = f"{host}{slash}{namespace}".lower()
+    return guess if _is_destination(guess) else f"it as {_AS}"
 
 
 def _check_namespace(place: Registry, namespace: str) -> None:

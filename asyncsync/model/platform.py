@@ -12,7 +12,7 @@ _PLATFORM = re.compile(
 # An ARM core runs the code of every older variant (containerd `platforms`, “Vector”).
 _ARM_NEWEST_FIRST = ("v8", "v7", "v6", "v5")
 # The variant that is meant where none is written (containerd `platforms`, “Normalize”).
-_DEFAULT_VARIANT = {"arm64": "v8", "arm": "v7"}
+_DEFAULT_VARIANT = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,5 +48,14 @@ class Platform:
         if self.architecture == "arm" and wanted in _ARM_NEWEST_FIRST:
             older = _ARM_NEWEST_FIRST[_ARM_NEWEST_FIRST.index(wanted) + 1 :]
             return older.index(given) + 1 if given in older else None
-        # amd64 without a variant runs everywhere; with one (v2, v3) it is asked for by name.
-        return 1 if given is None else None
+        # The plain one runs everywhere; amd64/v2 and v3 are for those who ask for them by name.
+        return 1 if given == default else None
+
+    def admits(self, offered: Platform) -> bool:
+        """Whether an image that says it is for `offered` can be the one that was wished for.
+
+        Many images, and some engines, leave the variant out whatever it is.
+        """
+        if offered.variant is None:
+            return (self.os, self.architecture) == (offered.os, offered.architecture)
+        return self.rank(offered) is not None

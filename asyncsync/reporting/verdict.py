@@ -75,7 +75,8 @@ def _moved(report: Report) -> str:
     took = duration(report.seconds)
     if report.bytes_moved:
         return f"{size(report.bytes_moved)} moved in {took}."
-    if any(Step.PULL in each.steps or each.status is Status.COPIED for each in report.outcomes):
+    begun = (Status.COPIED, Status.CANCELLED)  # these too may tell no bytes
+    if any(Step.PULL in each.steps or each.status in begun for each in report.outcomes):
         return f"It took {took}."
     return f"Nothing was moved in {took}."
 

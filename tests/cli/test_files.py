@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from parts.commands import Command
 
 from asyncsync.cli.files import check_writable, open_fresh, read_list, replace
 from asyncsync.model.errors import ConfigurationError, ListError
@@ -90,3 +91,13 @@ def test_a_pipe_takes_a_report_too(tmp_path: Path) -> None:
     os.close(writing)
     with os.fdopen(reading) as file:
         assert file.read() == "{}\n"
+
+
+def test_a_list_that_can_be_read_only_once_is_read_once(
+    asyncsync_command: Command, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with asyncsync_command.started("sync", "pipe", "--to", "r.example/team") as process:
+        (tmp_path / "pipe").write_text("nginx:1.27\n")
+        _, told = process.communicate(timeout=20)
+    assert "No Docker Engine answers" in told

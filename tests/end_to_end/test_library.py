@@ -176,6 +176,7 @@ async def test_an_exception_in_the_block_arrives_bare_and_ends_everything(
         (["nginx"], {"to": "r.example", "retries": 101}, asyncsync.ConfigurationError),
         (["nginx"], {"to": "r.example", "observe": anyio.sleep}, asyncsync.ConfigurationError),
         (["nginx"], {"to": "r.example", "engine": "what"}, asyncsync.ConfigurationError),
+        (["nginx"], {"to": "r.example", "docker_config": "/no/such"}, asyncsync.ConfigurationError),
         (["nginx"], {"to": "r.example", "engine": "unix:///none"}, asyncsync.EngineUnavailable),
     ],
 )

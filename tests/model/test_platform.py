@@ -53,3 +53,17 @@ def test_an_image_serves_a_wish_as_well_as_the_hardware_allows(
 @given(platforms)
 def test_nothing_serves_a_wish_better_than_what_was_wished(platform: Platform) -> None:
     assert platform.rank(platform) == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "admitted"),
+    [
+        ("linux/arm/v6", "linux/arm", True),
+        ("linux/arm/v6", "linux/arm/v7", False),
+        ("linux/amd64", "linux/amd64/v1", True),
+        ("linux/amd64", "linux/amd64/v3", False),
+        ("linux/arm64", "linux/amd64", False),
+    ],
+)
+def test_an_image_that_names_no_variant_may_be_any(wanted: str, given: str, admitted: bool) -> None:
+    assert Platform.parse(wanted).admits(Platform.parse(given)) is admitted

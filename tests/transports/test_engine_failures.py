@@ -126,6 +126,7 @@ def test_the_images_own_name_is_not_taken_for_the_engines_words(name: str) -> No
         ("read tcp 10.0.0.1:41352->10.0.0.2:443: read: connection reset by peer", errors.RegistryUnavailable, True),
         ("write /var/lib/docker/tmp/x: disk quota exceeded", errors.DiskFull, False),
         ("mkdir /var/lib/docker/x: permission denied", CopyError, True),
+        ("permission denied while reading the layer", CopyError, True),
         ("denied: Permission artifactregistry.repositories.uploadArtifacts denied", errors.PermissionDenied, False),
         ("unexpected status from PUT request to http://r.example:5000/v2/: 400 Bad Request", CopyError, True),
     ],

@@ -105,11 +105,13 @@ def test_a_layer_that_was_there_already_counts_nothing() -> None:
     assert told(at("Already exists", "a")) == {}
 
 
-def test_that_the_engine_itself_tried_again_is_remembered() -> None:
+def test_that_the_engine_is_at_its_own_retries_is_known_until_they_helped() -> None:
     progress = Progress()
     progress.read(line(**at("Retrying in 5 seconds", "a")))
-    progress.read(line(**at("Downloading", "a", current=1)))
+    progress.read(line(**at("Downloading", "b", current=1)))
     assert progress.retried
+    progress.read(line(**at("Downloading", "a", current=1)))
+    assert not progress.retried
 
 
 @given(st.binary(max_size=200))

@@ -161,6 +161,30 @@ async def test_one_bad_answer_costs_only_its_own_image_and_three_in_a_row_the_ho
     assert len(asking.notes) == 1
 
 
+async def test_one_connection_that_was_not_taken_is_no_verdict_on_the_host() -> None:
+    registries = Registries()
+    registries.put(SOURCE, image("c"))
+    registries.put(TARGET, image("c"))
+    asking = Asking(registries)
+    registries.failing["s.example"] = lambda: errors.TimedOut("no connection", Where("s.example"))
+    assert (await asking()).unchanged is None
+    del registries.failing["s.example"]
+    assert (await asking()).unchanged == image("c").digest
+
+
+@pytest.mark.parametrize("kind", [errors.NotFound, errors.PermissionDenied, errors.TimedOut])
+async def test_a_config_that_cannot_be_had_is_left_to_the_engine(kind: type[CopyError]) -> None:
+    class WithoutConfigs(Registries):
+        async def config(self, ref: Reference) -> bytes:
+            raise kind("not from here", Where("s.example"))
+
+    registries = WithoutConfigs()
+    registries.put(SOURCE, image("c"))
+    asking = Asking(registries)
+    assert await asking(AMD64) == Sighting(image("c").digest)
+    assert asking.notes == []
+
+
 async def test_a_target_out_of_reach_is_said_once_and_copied_to_all_the_same() -> None:
     registries = Registries(failing={"t.example": failing("t.example", transient=False)})
     registries.put(SOURCE, image("c"))

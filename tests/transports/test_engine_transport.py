@@ -19,7 +19,7 @@ from asyncsync.model import errors
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import CopyError, Where
 from asyncsync.model.events import BytesMoved, Event, Noted
-from asyncsync.model.job import CopyJob
+from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Status
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
@@ -203,6 +203,58 @@ async def test_what_the_engine_has_tried_for_a_minute_is_not_tried_again(stage: 
     stage.engine.push = [failed]
     await stage.copy(retries=3)
     assert len(stage.engine.asked("/push?")) == 1 + 4
+
+
+async def test_an_engines_retries_that_helped_do_not_end_ours_nor_do_any_at_a_rate_limit(
+    stage: Stage,
+) -> None:
+    retrying, reset = {"status": "Retrying in 5 seconds", "id": "layer"}, {"error": "broken pipe"}
+    stage.engine.push = [retrying, {"status": "Pushed", "id": "layer"}, reset]
+    await stage.copy(retries=1)
+    assert len(stage.engine.asked("/push?")) == 2
+    stage.engine.push = [retrying, {"error": "toomanyrequests: slow down"}]
+    await stage.copy(retries=1)
+    assert len(stage.engine.asked("/push?")) == 4
+
+
+async def test_an_image_whose_variant_the_engine_leaves_out_is_the_one_of_the_index(
+    stage: Stage,
+) -> None:
+    v6 = Platform.parse("linux/arm/v6")
+    stage.registries.put(SOURCE, index(arm=image("arm")))
+    stage.engine.platform = {"Os": "linux", "Architecture": "arm"}
+    (outcome,) = await stage.copy(job(SOURCE, TARGET, Platform.parse("linux/arm")))
+    assert outcome.status is Status.COPIED
+    stage.registries.failing["s.example"] = lambda: unreachable("s.example")
+    (outcome,) = await stage.copy(job(SOURCE, TARGET, v6))
+    assert outcome.status is Status.COPIED, outcome.error
+
+
+async def test_on_podman_a_target_that_cannot_be_asked_fails_before_the_pull(stage: Stage) -> None:
+    stage.engine.version["Components"] = [{"Name": "Podman Engine"}]  # type: ignore[assignment]
+    stage.registries.failing["t.example"] = lambda: unreachable("t.example")
+    (outcome,) = await stage.copy()
+    assert isinstance(outcome.error, errors.TlsError)
+    assert outcome.error.where == Where("t.example", str(SOURCE), Step.RESOLVE)
+    assert not stage.engine.asked("images/create")
+
+
+async def test_what_lies_under_the_targets_tag_does_not_stop_a_push_over_it(stage: Stage) -> None:
+    stage.registries.failing["t.example"] = lambda: unreachable("t.example")
+    stage.engine.distribution.insert(0, (500, {"message": "schema version 1 is disabled"}))
+    (outcome,) = await stage.copy()
+    assert outcome.status is Status.COPIED
+
+
+async def test_a_helper_that_fails_late_is_told_with_image_and_step(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    stage = Stage(engine)
+    (tmp_path / "config.json").write_text('{"credHelpers": {"t.example": "no-such-helper"}}')
+    stage.credentials = Credentials.load({}, docker_config=tmp_path)
+    (outcome,) = await stage.copy()
+    assert isinstance(outcome.error, errors.AuthenticationFailed)
+    assert outcome.error.where == Where("t.example", str(SOURCE), Step.RESOLVE)
 
 
 async def test_a_stream_without_a_result_costs_its_own_image_alone(stage: Stage) -> None:

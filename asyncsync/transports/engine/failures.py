@@ -26,7 +26,7 @@ _FOREIGN = re.compile(
     r"|[0-9a-f]{12,}"
 )
 # What a program of the engine's own machine may not do says nothing about a registry.
-_LOCAL_DENIED = ": permission denied"
+_LOCAL_DENIED = "permission denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,7 @@ def _without(ref: Reference, text: str) -> str:
     names = {str(ref), f"{ref.name}:{ref.tag}", ref.name, ref.familiar, str(ref.place)}
     if "/" in ref.repository:  # else it is one word, and may be one of the engine's own
         names.add(ref.repository)
+    names |= {f"tag={ref.tag}", f":{ref.tag} "}
     for name in sorted(names, key=len, reverse=True):
         text = text.replace(name.lower(), "…")
-    return _FOREIGN.sub("…", text).replace(_LOCAL_DENIED, ": not allowed")
+    return _FOREIGN.sub("…", text).replace(_LOCAL_DENIED, "not allowed")

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,8 +55,9 @@ def find(environ: Mapping[str, str]) -> Endpoint:
     if name and name != "default":
         return _context(config, name)
     for default in (DEFAULT_SOCKET, home / ".docker/run/docker.sock"):
-        if default.is_socket():
-            return Endpoint(f"unix://{default}")
+        with suppress(OSError):  # of somebody else's home
+            if default.is_socket():
+                return Endpoint(f"unix://{default}")
     return Endpoint(f"unix://{DEFAULT_SOCKET}")
 
 
@@ -92,7 +94,7 @@ def open_client(endpoint: Endpoint) -> aiodocker.Docker:
 def unavailable(endpoint: Endpoint, why: str) -> EngineUnavailable:
     """What to say when nobody answers at `endpoint`, and why."""
     address = urlsplit(endpoint.url)
-    if address.scheme == "unix" and not Path(address.path).exists():
+    if address.scheme == "unix" and not os.path.exists(address.path):
         why = "no such file"
     return EngineUnavailable(
         f"No Docker Engine answers at {shown(endpoint.url)} ({why}).\n"

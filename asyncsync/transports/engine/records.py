@@ -49,9 +49,14 @@ class Progress:
     def __init__(self) -> None:
         self.done = False  # a pull's closing `Status:` was seen
         self.pushed: Digest | None = None  # a push's closing line named it
-        self.retried = False  # the engine itself has tried again, for 50 to 75 s in all
+        self._retrying: set[str] = set()  # layers that the engine is trying again by itself
         self._states: dict[str, tuple[str, int]] = {}
         self._sizes: dict[str, int] = {}  # of layers, as far as they were told
+
+    @property
+    def retried(self) -> bool:
+        """Whether the engine was at its own retries, 50 to 75 s of them, when the stream ended."""
+        return bool(self._retrying)
 
     def read(self, line: bytes) -> tuple[bool, str, int]:
         """Take one line in: whether something changed, and a layer's id with its bytes so far.
@@ -67,7 +72,10 @@ class Progress:
             self.pushed = Digest.parse(pushed[1])
         if status.startswith("Status:"):
             self.done = True
-        self.retried = self.retried or status.startswith("Retrying in")
+        if status.startswith("Retrying in"):
+            self._retrying.add(layer)
+        else:
+            self._retrying.discard(layer)
         moved = _bytes(record, "current")
         changed = status not in _STILL and self._states.get(layer) != (status, moved)
         if layer in self._states or len(self._states) < _LAYERS_MAX:
@@ -83,7 +91,7 @@ def _bytes(record: dict[str, Any], key: str) -> int:
     if not isinstance(detail, dict) or "units" in detail:  # containerd extracts in seconds
         return 0
     count = detail.get(key)
-    return count if isinstance(count, int) and count > 0 else 0
+    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
 
 
 def _record(line: bytes) -> dict[str, Any]:

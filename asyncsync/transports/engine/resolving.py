@@ -72,10 +72,11 @@ class Resolver:
                 if host in without or host not in (str(job.source.place), str(job.target.place)):
                     raise
                 without.add(host)
-                self._misses[host] += 1 if error.transient else _MISSES_MAX
+                passing = error.transient or isinstance(error, TimedOut)
+                self._misses[host] += 1 if passing else _MISSES_MAX
                 if host not in self._noted:  # many jobs find out at once; one says so
                     self._noted.add(host)
-                    consequence = _CONSEQUENCE[host == str(job.target.place)]
+                    consequence = _CONSEQUENCE[host != str(job.source.place)]
                     observe(Noted(job, f"{error.what}: {consequence}"))
 
     async def _look(self, job: CopyJob, without: set[str], observe: Observe) -> Sighting:
@@ -127,9 +128,14 @@ class Resolver:
         image = await self._parsed(ref.by_digest(found.digest))
         if not isinstance(image, ImageManifest):
             return
-        config = await self._manifests.config(ref.by_digest(image.config.digest))
+        try:
+            config = await self._manifests.config(ref.by_digest(image.config.digest))
+        except (AuthenticationFailed, RateLimited):
+            raise
+        except CopyError:
+            return  # the engine will see it, after the pull
         given = _platform(config)
-        if given and wanted.rank(given) is None:
+        if given and not wanted.admits(given):
             raise NoSuchPlatform(
                 f"{ref} is an image for {given}, not for {wanted}", Where(str(ref.place))
             )

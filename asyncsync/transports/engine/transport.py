@@ -18,13 +18,16 @@ from anyio import move_on_after
 from asyncsync.credentials import Credentials, engine_auth
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import (
+    AuthenticationFailed,
     CopyError,
     DigestMismatch,
     EngineLost,
     NoSuchPlatform,
     NotFound,
-    PermissionDenied,
+    RateLimited,
+    RegistryUnavailable,
     TimedOut,
+    TlsError,
     Where,
 )
 from asyncsync.model.events import (
@@ -55,6 +58,15 @@ from asyncsync.transports.engine.wire import (
 )
 from asyncsync.transports.stepping import Steps
 
+# Failures of a target at which no push can succeed, or be confirmed.
+_NO_WAY_IN = (
+    AuthenticationFailed,
+    RateLimited,
+    RegistryUnavailable,
+    TlsError,
+    TimedOut,
+    EngineLost,
+)
 CLEANUP_SECONDS = 3.0  # a stop promises to end within 5
 _UNCLEAN = "the engine could not be cleaned"
 _WAIT_SECONDS = 1.0  # a shorter wait for another job is not worth a word
@@ -108,8 +120,8 @@ class EngineTransport:
             seen = await self._resolver.run(job, steps, observe)
             if seen.unchanged:
                 return Copied(seen.unchanged, changed=False)
-            work = await self._work(job, observe, seen)
-            if not seen.target_asked and not self._engine.is_podman:
+            work = await steps.run(Step.RESOLVE, lambda: self._work(job, observe, seen))
+            if not seen.target_asked:
                 await steps.run(Step.RESOLVE, lambda: self._ask_target(work))
             asked = time.monotonic()
             async with self._names.hold(work.pull_name) as held, self._swept(work, held):
@@ -135,12 +147,24 @@ class EngineTransport:
         )
 
     async def _ask_target(self, work: _Work) -> None:
-        """Find out before a pull of gigabytes whether the engine reaches the target at all."""
+        """Find out before a pull of gigabytes whether the target can be pushed to and asked at all.
+
+        What lies under the tag does not matter: the push replaces it.
+        """
         try:
-            with _speaking_of(work, Step.PUSH):
-                await self._engine.distribution(work.target_name, work.target_auth)
-        except (NotFound, PermissionDenied):
-            return  # it answers
+            await self._at_target(work, Step.PUSH)
+        except _NO_WAY_IN:
+            raise
+        except CopyError:
+            return
+
+    async def _at_target(self, work: _Work, step: Step) -> Digest | None:
+        """The target's own word; through the engine, whose network and CAs are the ones in use."""
+        if self._engine.is_podman:  # it has no /distribution
+            seen = await self._manifests.resolve(work.job.target)
+            return seen.digest if seen else None
+        with _speaking_of(work, step):
+            return await self._engine.distribution(work.target_name, work.target_auth)
 
     async def _copied(self, work: _Work, held: Held, steps: Steps) -> Digest:
         await steps.run(Step.PULL, lambda: self._pull(work, held))
@@ -160,11 +184,11 @@ class EngineTransport:
                 held.ours = await self._engine.inspect(work.pull_name) is None
             await self._engine.pull(work.pull_name, work.source_auth, moved, work.wanted)
             image = await self._engine.inspect(work.pull_name) or {}
+        given = Platform(
+            str(image.get("Os")), str(image.get("Architecture")), image.get("Variant") or None
+        )
         for platform in work.job.platforms:
-            given = Platform(
-                str(image.get("Os")), str(image.get("Architecture")), image.get("Variant") or None
-            )
-            if platform.rank(given) is None:
+            if not platform.admits(given):
                 raise NoSuchPlatform(
                     f"{work.job.source} is an image for {given}, not for {platform}",
                     Where(str(work.job.source.place)),
@@ -200,15 +224,10 @@ class EngineTransport:
                 return await push()
 
     async def _verify(self, work: _Work, pushed: Digest) -> Digest:
-        """The target's own word; through the engine, whose network and CAs are the ones in use."""
         target = work.job.target
         confirmed: Digest | None = None
-        if self._engine.is_podman:  # it has no /distribution
-            seen = await self._manifests.resolve(target)
-            confirmed = seen.digest if seen else None
-        else:
-            with suppress(NotFound), _speaking_of(work, Step.VERIFY):
-                confirmed = await self._engine.distribution(work.target_name, work.target_auth)
+        with suppress(NotFound):
+            confirmed = await self._at_target(work, Step.VERIFY)
         if confirmed != pushed:
             raise DigestMismatch(
                 f"{target.place} has {confirmed or 'nothing'} under "
@@ -271,7 +290,9 @@ def _speaking_of(work: _Work, step: Step) -> Iterator[None]:
         yield
     except Refused as refused:
         error = classify(refused.text, step, ref, work.secrets)
-        raise (error.given_up() if refused.retried else error) from None
+        # Engines wait for passing failures, but not for a registry that wants us slower.
+        engines_own = refused.retried and not isinstance(error, RateLimited)
+        raise (error.given_up() if engines_own else error) from None
     except Unfinished as unfinished:
         raise CopyError(str(unfinished), where, transient=True) from unfinished
     except Stalled as stalled:
