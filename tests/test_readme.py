@@ -144,8 +144,9 @@ def test_the_library_examples_run(
 
 @pytest.mark.parametrize("function", [api.sync, api.open_sync], ids=lambda f: str(f.__name__))
 def test_the_examples_in_docstrings_run(
-    function: object, stage: Stage, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    function: object, stage: Stage, engine: Engine, own_registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     monkeypatch.setenv("DOCKER_CONFIG", str(stage.folder))
     listed = (stage.folder / LIST).read_text().splitlines()
@@ -153,6 +154,7 @@ def test_the_examples_in_docstrings_run(
     (example,) = re.findall(r"\n\n((?: {4}.*\n)+)\n", inspect.getdoc(function) or "")
     code = textwrap.dedent(example).replace('["nginx:1.27"]', f'["{stage._at}nginx:1.27"]')
     run_python("import asyncsync\n" + code, stage, engine)
+    assert own_registry.tags("team/nginx") == ["1.27"]
 
 
 def test_the_benchmark_that_it_names_runs() -> None:

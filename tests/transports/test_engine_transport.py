@@ -307,8 +307,10 @@ async def test_a_manifest_of_the_platform_is_pulled_without_naming_it_again(stag
 
 async def test_an_engine_that_brings_another_platform_is_not_believed(stage: Stage) -> None:
     stage.registries.failing["s.example"] = lambda: unreachable("s.example")
+    stage.engine.platform = {"Os": "linux\x1b[2J\n::error::", "Architecture": "amd64"}
     (outcome,) = await stage.copy(job(SOURCE, TARGET, ARM64))
     assert isinstance(outcome.error, errors.NoSuchPlatform)
+    assert outcome.error.what.isprintable()
     assert not stage.engine.asked("/push?")
 
 

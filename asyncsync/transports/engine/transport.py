@@ -190,7 +190,7 @@ class EngineTransport:
         for platform in work.job.platforms:
             if not platform.admits(given):
                 raise NoSuchPlatform(
-                    f"{work.job.source} is an image for {given}, not for {platform}",
+                    f"{work.job.source} is an image for {shown(str(given))}, not for {platform}",
                     Where(str(work.job.source.place)),
                 )
 

@@ -109,7 +109,7 @@ class Engine:
         first = str(components[0].get("Name", "")) if components else ""
         self.is_podman = first.startswith("Podman")
         self.name = shown(f"{'Podman' if self.is_podman else 'Docker'} {version.get('Version')}")
-        self.platform = Platform(str(version.get("Os")), str(version.get("Arch")))
+        self.platform = Platform(shown(str(version.get("Os"))), shown(str(version.get("Arch"))))
         # Docker Engine ≥ 23: an image store of containerd keeps manifests byte for byte.
         self.keeps_manifests = [
             "driver-type",
