@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnsupportedManifest,
     )
     from asyncsync.model.events import (
+        Advised,
         BytesMoved,
         Chosen,
         Ended,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
         StepStarted,
         Waited,
     )
-    from asyncsync.model.job import CopyJob, Destination, Plan, Step
+    from asyncsync.model.job import CopyJob, Destination, Plan, Shard, Step
     from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
     from asyncsync.model.platform import Platform
     from asyncsync.model.reference import Digest, Reference
@@ -80,6 +81,7 @@ _HOME = {
         "UnsupportedManifest",
     ),
     "asyncsync.model.events": (
+        "Advised",
         "BytesMoved",
         "Chosen",
         "Ended",
@@ -91,7 +93,7 @@ _HOME = {
         "StepStarted",
         "Waited",
     ),
-    "asyncsync.model.job": ("CopyJob", "Destination", "Plan", "Step"),
+    "asyncsync.model.job": ("CopyJob", "Destination", "Plan", "Shard", "Step"),
     "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
     "asyncsync.model.platform": ("Platform",),
     "asyncsync.model.reference": ("Digest", "Reference"),
@@ -100,6 +102,7 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Access",
+    "Advised",
     "AsyncsyncError",
     "AuthenticationFailed",
     "BytesMoved",
@@ -133,6 +136,7 @@ __all__ = [
     "Report",
     "Retried",
     "Settings",
+    "Shard",
     "Status",
     "Step",
     "StepEnded",

@@ -19,7 +19,7 @@ from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Chosen, Observe, ignore
 from asyncsync.model.foreign import shown
-from asyncsync.model.job import Destination, Plan
+from asyncsync.model.job import Destination, Plan, Shard
 from asyncsync.model.outcome import Outcome, Report
 from asyncsync.model.platform import Platform
 from asyncsync.scheduling import Run, running
@@ -112,6 +112,10 @@ class SyncRun:
         """Start nothing more and cancel what is under way; every job is still told."""
         self._run.stop()
 
+    def drain(self) -> None:
+        """Start nothing more; what is under way goes on to its end. Every job is still told."""
+        self._run.drain()
+
     @property
     def report(self) -> Report:
         """What is known so far, in the order of the list; complete once the block is left."""
@@ -169,8 +173,11 @@ async def plan(
     *,
     to: str | Destination,
     platforms: Sequence[str | Platform] = (),
+    shard: str | Shard | None = None,
 ) -> Plan:
     """What would go where. Asks no engine and no registry.
+
+    `shard="2/4"` is the second of four parts of it, so that four runs can share the work.
 
     Raises ListError or PlanError with every mistake and its position, ConfigurationError.
     """
@@ -183,9 +190,11 @@ async def plan(
     try:
         destination = to if isinstance(to, Destination) else Destination.parse(to)
         wanted = tuple(p if isinstance(p, Platform) else Platform.parse(p) for p in platforms)
+        part = Shard.parse(shard) if isinstance(shard, str) else shard
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
-    return planning.plan(specs, [destination], wanted)
+    whole = planning.plan(specs, [destination], wanted)
+    return planning.part(whole, part) if part else whole
 
 
 def list_bytes(name: str) -> bytes:

@@ -6,12 +6,13 @@ Pure. A plan that stands can be carried out in any order: no two jobs write the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import heapreplace
 
 from asyncsync.model.errors import PlanError
 from asyncsync.model.foreign import shown
-from asyncsync.model.job import CopyJob, Destination, Plan
+from asyncsync.model.job import CopyJob, Destination, Plan, Shard
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import NotAReference, Reference
+from asyncsync.model.reference import NotAReference, Reference, Registry
 from asyncsync.model.spec import ImageSpec, ListWarning, Mistake
 
 
@@ -38,6 +39,27 @@ def plan(
     if mistakes:
         raise PlanError(mistakes)
     return Plan(tuple(jobs), warnings)
+
+
+def part(whole: Plan, shard: Shard) -> Plan:
+    """One of so many parts of a plan, in the order of the plan; all parts together are the plan.
+
+    The same plan gives the same parts, about equally large. Images of one source repository stay
+    together, since they share most of their layers. Warnings go with the first part.
+    """
+    families: dict[tuple[Registry, str], list[CopyJob]] = {}
+    for job in whole.jobs:
+        families.setdefault((job.source.place, job.source.repository), []).append(job)
+    loads = [(0, index) for index in range(1, shard.count + 1)]  # a heap already
+    ours: set[CopyJob] = set()
+    # The largest first, each to the part that has least: at most one family from the best.
+    for family in sorted(families.values(), key=len, reverse=True):
+        load, index = loads[0]
+        heapreplace(loads, (load + len(family), index))
+        if index == shard.index:
+            ours.update(family)
+    jobs = tuple(job for job in whole.jobs if job in ours)
+    return Plan(jobs, whole.warnings if shard.index == 1 else ())
 
 
 def _distinct(specs: Sequence[ImageSpec]) -> tuple[Iterator[ImageSpec], tuple[ListWarning, ...]]:

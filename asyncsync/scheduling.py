@@ -122,6 +122,7 @@ class Run:
         # lost to a cancellation between copying and telling.
         self._sending, self.outcomes = create_memory_object_stream[Outcome](math.inf)
         self._stopping = CancelScope()  # around the workers alone: the reader goes on reading
+        self._draining = False
         self.crash: Exception | None = None
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
@@ -131,6 +132,10 @@ class Run:
         """Start nothing more and cancel what is under way. Every job is still told."""
         self._stopping.cancel()
 
+    def drain(self) -> None:
+        """Start nothing more; what is under way goes on to its end. Every job is still told."""
+        self._draining = True
+
     @property
     def told(self) -> tuple[Outcome, ...]:
         """One outcome for each job, in the order of the plan: what is not told yet has no end.
@@ -139,6 +144,10 @@ class Run:
         """
         missing = Status.NOT_STARTED
         return tuple(self._told.get(job) or Outcome(job, missing) for job in self._jobs)
+
+    @property
+    def _goes_on(self) -> bool:
+        return not (self._draining or self._stopping.cancel_called)
 
     async def work(self, block: CancelScope) -> None:
         """Run the workers until nothing is left, then tell what never came to its end."""
@@ -173,7 +182,7 @@ class Run:
 
     async def _worker(self, under_way: dict[CopyJob, _Progress], block: CancelScope) -> None:
         try:
-            while not self._stopping.cancel_called and (job := next(self._waiting, None)):
+            while self._goes_on and (job := next(self._waiting, None)):
                 progress = under_way[job] = _Progress(job, self._observe)
                 outcome = await progress.copied(self._copy, self._timeout)
                 del under_way[job]  # no await between here and telling

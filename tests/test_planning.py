@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from asyncsync import lists
 from asyncsync.model.errors import PlanError
-from asyncsync.model.job import Destination, Plan
+from asyncsync.model.job import SHARDS_MAX, CopyJob, Destination, Plan, Shard
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
-from asyncsync.planning import plan
+from asyncsync.planning import part, plan
 
 A64, B128 = "a" * 64, "b" * 128
 
@@ -197,3 +197,66 @@ def test_a_plan_writes_every_target_once_and_brings_every_image_everywhere(
     assert {job.source for job in made.jobs} == distinct
     assert len(made.warnings) == len(specs) - len(distinct)
     assert all(job.source != job.target for job in made.jobs)
+
+
+def family(job: CopyJob) -> str:
+    return f"{job.source.place}/{job.source.repository}"
+
+
+lists_of_names = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 40)), unique=True, max_size=60
+)
+
+
+@given(lists_of_names, st.integers(1, 12))
+def test_each_image_is_in_exactly_one_part_and_a_repository_in_one_alone(
+    names: list[tuple[str, int]], count: int
+) -> None:
+    whole = planned("\n".join(f"{name}:{tag}" for name, tag in names))
+    parts = [part(whole, Shard(index, count)) for index in range(1, count + 1)]
+    assert sorted(job.at for each in parts for job in each.jobs) == [j.at for j in whole.jobs]
+    for each in parts:
+        assert list(each.jobs) == [job for job in whole.jobs if job in each.jobs]
+    homes: dict[str, set[int]] = {}
+    for index, each in enumerate(parts):
+        for job in each.jobs:
+            homes.setdefault(family(job), set()).add(index)
+    assert all(len(where) == 1 for where in homes.values())
+
+
+@given(lists_of_names, st.integers(1, 12))
+def test_no_part_is_larger_than_another_by_more_than_one_repository(
+    names: list[tuple[str, int]], count: int
+) -> None:
+    whole = planned("\n".join(f"{name}:{tag}" for name, tag in names))
+    sizes = [len(part(whole, Shard(index, count)).jobs) for index in range(1, count + 1)]
+    families = [family(job) for job in whole.jobs]
+    largest = max((families.count(name) for name in families), default=0)
+    assert max(sizes) - min(sizes) <= largest
+
+
+def test_parts_do_not_depend_on_the_run_but_on_the_list_alone() -> None:
+    whole = planned("a:1\nb:1\na:2\nc:1\nd:1\ne:1")
+    first, second = (part(whole, Shard(index, 2)) for index in (1, 2))
+    assert [job.source.familiar for job in first.jobs] == ["a:1", "a:2", "d:1"]
+    assert [job.source.familiar for job in second.jobs] == ["b:1", "c:1", "e:1"]
+
+
+def test_a_warning_about_the_list_is_told_by_one_part_alone() -> None:
+    whole = planned("a:1\nb:1\nb:1")
+    told = [part(whole, Shard(index, 3)).warnings for index in (1, 2, 3)]
+    assert told == [whole.warnings, (), ()]
+    assert whole.warnings
+
+
+@pytest.mark.parametrize("text", ["1/1", "2/4", f"{SHARDS_MAX}/{SHARDS_MAX}"])
+def test_a_shard_is_read_back_from_its_own_text(text: str) -> None:
+    assert str(Shard.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0/4", "5/4", "1/0", "1", "1/", "/4", "-1/4", "1/257", "a/b", "1/4\n", "1 / 4"]
+)
+def test_what_is_no_shard_is_refused_with_a_right_one(text: str) -> None:
+    with pytest.raises(ValueError, match=r"2/4"):
+        Shard.parse(text)

@@ -103,6 +103,7 @@ class Ending(Enum):
     BY_ITSELF = "by itself"
     FAIL_FAST = "fail-fast"
     STOPPED = "stop()"
+    DRAINED = "drain()"
     CANCELLED = "cancelled from outside"
     BLOCK_RAISES = "the reader's block raises"
     BLOCK_EXITS = "the reader's block raises a BaseException"
@@ -157,12 +158,16 @@ async def play(schedule: Schedule) -> tuple[list[CopyJob], ScriptedCopy, Run, Ba
             seen = 0
             if schedule.ending is Ending.STOPPED and not schedule.after:
                 run.stop()
+            if schedule.ending is Ending.DRAINED and not schedule.after:
+                run.drain()
             async for _ in run:
                 seen += 1
                 if seen == schedule.after:
                     match schedule.ending:
                         case Ending.STOPPED:
                             run.stop()
+                        case Ending.DRAINED:
+                            run.drain()
                         case Ending.BLOCK_RAISES:
                             raise LookupError("the reader's own")
                         case Ending.BLOCK_EXITS:
@@ -307,6 +312,19 @@ async def test_what_is_under_way_at_a_stop_is_cancelled_and_the_rest_not_started
     assert [outcome.status for outcome in outcomes] == [Status.CANCELLED] * 2 + [
         Status.NOT_STARTED
     ] * 3
+
+
+async def test_what_is_under_way_at_a_drain_goes_on_and_the_rest_is_not_started() -> None:
+    jobs, copy = make_jobs(5), GatedCopy()
+    async with running(jobs, copy, concurrency=2) as run:
+        await wait_all_tasks_blocked()
+        run.drain()
+        copy.gate.set()
+        outcomes = [outcome async for outcome in run]
+    assert [outcome.status for outcome in outcomes] == [Status.COPIED] * 2 + [
+        Status.NOT_STARTED
+    ] * 3
+    assert copy.started == 2
 
 
 async def test_a_copy_confirmed_before_the_stop_stays_copied_while_it_cleans_up() -> None:

@@ -1,16 +1,20 @@
-"""Follows a run from its opening to its last line, and ends it in order when a signal comes."""
+"""Follows a run from its opening to its last line, and ends it in order: by a signal, in time."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from anyio import CancelScope
 
+from asyncsync.cli.ending import FAILED
+
 if TYPE_CHECKING:
+    from asyncsync.cli.deadline import Deadline
     from asyncsync.cli.signals import Interruption
     from asyncsync.cli.telling import Telling
     from asyncsync.model.outcome import Outcome, Report
@@ -26,12 +30,16 @@ class Running(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Outcome]: ...
     def stop(self) -> None: ...
+    def drain(self) -> None: ...
     @property
     def report(self) -> Report: ...
 
 
 async def follow(
-    opening: AbstractAsyncContextManager[Running], telling: Telling, interruption: Interruption
+    opening: AbstractAsyncContextManager[Running],
+    telling: Telling,
+    interruption: Interruption,
+    deadline: Deadline | None = None,
 ) -> Report:
     """Open the run and tell it to its end. Raises what the library raises, the end told before."""
     connecting = CancelScope()  # the run cannot be stopped before there is one
@@ -43,7 +51,17 @@ async def follow(
         else:
             run.stop()
 
-    with _stopping(stop, telling, interruption), _repeating(_LOOK_SECONDS, telling.tell_alive):
+    def drain() -> None:
+        if run is None:
+            connecting.cancel()  # nothing has begun, and nothing may begin any more
+        else:
+            run.drain()
+
+    with (
+        _stopping(stop, telling, interruption),
+        _in_time(deadline, drain, stop, telling),
+        _repeating(_LOOK_SECONDS, telling.tell_alive),
+    ):
         try:
             with connecting:
                 async with opening as run:
@@ -68,15 +86,51 @@ def _stopping(
 
     def begin() -> None:
         telling.tell_stopping(interruption.name)
-        loop.call_later(_STOP_SECONDS, give_up)
+        loop.call_later(_STOP_SECONDS, _leave, telling, interruption.exit_code)
         stop()
-
-    def give_up() -> None:
-        telling.finish(telling.so_far())  # nothing is told twice
-        os._exit(interruption.exit_code)
 
     with interruption.calling(lambda: loop.call_soon_threadsafe(begin)):
         yield
+
+
+def _leave(telling: Telling, code: int) -> None:
+    """End although something hangs: what is known is told, and nothing twice."""
+    telling.finish(telling.so_far())
+    os._exit(code)
+
+
+@contextmanager
+def _in_time(
+    deadline: Deadline | None,
+    drain: Callable[[], None],
+    stop: Callable[[], None],
+    telling: Telling,
+) -> Iterator[None]:
+    """Inside the block, nothing is begun from the last call on, and all is over by the end."""
+    if deadline is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def last_call() -> None:
+        telling.tell_closing(deadline.end - time.monotonic())
+        drain()
+
+    def end() -> None:
+        telling.tell_expired()
+        timers.append(loop.call_later(_STOP_SECONDS, _leave, telling, FAILED))
+        stop()
+
+    now = time.monotonic()
+    timers = [
+        loop.call_later(deadline.last_call - now, last_call),
+        loop.call_later(deadline.end - now, end),
+    ]
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def what_and_where(command: F) -> F:
-    """LIST, --to, --platform, --output: which images, where to, and told in which form."""
+    """LIST, --to, --platform, --shard, --output: which images, where to, and told in which form."""
     for add in reversed(
         (
             click.argument("images", metavar="[LIST]", default="images.yaml"),
@@ -30,6 +30,12 @@ def what_and_where(command: F) -> F:
                 multiple=True,
                 type=values.Parsed("platform", values.platform),
                 help="Platform to copy; without it the engine's own.  [ASYNCSYNC_PLATFORM]",
+            ),
+            click.option(
+                "--shard",
+                metavar="I/N",
+                type=values.Parsed("shard", values.shard),
+                help="Only the I-th of N parts of the list, so that N runs share the work.",
             ),
             click.option(
                 "--output",

@@ -10,7 +10,7 @@ from asyncsync.cli.ending import Ending
 from asyncsync.cli.options import what_and_where
 
 if TYPE_CHECKING:
-    from asyncsync.model.job import Destination
+    from asyncsync.model.job import Destination, Shard
     from asyncsync.model.platform import Platform
 
 
@@ -22,6 +22,7 @@ def plan(
     images: str,
     to: Destination | None,
     platforms: tuple[Platform, ...],
+    shard: Shard | None,
     output: Literal["table", "json"],
 ) -> None:
     """Tell what would go where, without asking anybody.
@@ -42,6 +43,7 @@ def plan(
     from asyncsync.cli.settings import where_to, which_platforms
     from asyncsync.model.errors import ConfigurationError
     from asyncsync.model.foreign import shown
+    from asyncsync.planning import part
     from asyncsync.planning import plan as planned
     from asyncsync.reporting.json import plan_json
     from asyncsync.reporting.table import plan_lines
@@ -50,6 +52,8 @@ def plan(
     destination = where_to(to, os.environ)
     chosen = which_platforms(platforms, os.environ)
     whole = planned(read_list(images), [destination], chosen)
+    if shard:
+        whole = part(whole, shard)
     for warning in whole.warnings:
         ending.tell(shown(str(warning)))
     if not whole.jobs:

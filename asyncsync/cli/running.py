@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import anyio
 
 from asyncsync import lists
 from asyncsync.cli import files
+from asyncsync.cli.deadline import Deadline
 from asyncsync.cli.ending import FAILED, Ending
 from asyncsync.cli.following import follow
 from asyncsync.cli.live import live
@@ -19,6 +21,7 @@ from asyncsync.cli.output import Output
 from asyncsync.cli.settings import Given, Settings, how_to_log, settings
 from asyncsync.cli.telling import Telling
 from asyncsync.model.errors import ConfigurationError
+from asyncsync.planning import part
 from asyncsync.planning import plan as planned
 from asyncsync.reporting.failed_list import wrote
 from asyncsync.reporting.log import Level, open_log
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 def run(ending: Ending, images: str, given: Given) -> int:
     """Carry out `asyncsync sync` and return its exit code. Raises AsyncsyncError."""
+    began = time.monotonic()
     log_format, level = how_to_log(given, os.environ)
     shown_there = log_format == "console" and given["output"] == "table"
     below = live(sys.stdout, sys.stderr) if shown_there and not given["quiet"] else None
@@ -44,15 +48,19 @@ def run(ending: Ending, images: str, given: Given) -> int:
     ending.secrets = chosen.secrets
     text = files.list_text(images)
     plan = planned(lists.read(text, images), [chosen.to], chosen.platforms)
+    if chosen.shard:
+        plan = part(plan, chosen.shard)
     _check(chosen, images, ours=wrote(text))
     out = Output(sys.stdout, below)
     narration = Narration(log, failures_shown=shown_there)
-    narration.begin(plan, to=chosen.to, concurrency=chosen.concurrency)
+    narration.begin(plan, to=chosen.to, concurrency=chosen.concurrency, shard=chosen.shard)
     if not plan.jobs:
-        log.warning("found_empty", file=ending.list_name)
+        of = {"shard": str(chosen.shard)} if chosen.shard else {}
+        log.warning("found_empty", file=ending.list_name, **of)
     with files.open_fresh("--succeeded-log", chosen.succeeded_log) as file:
         telling = Telling(plan, chosen, log, narration, out, SucceededLog(file))
-        return _carry_out(plan, chosen, telling, ending.interruption)
+        deadline = Deadline(chosen.deadline, began) if chosen.deadline else None
+        return _carry_out(plan, chosen, telling, ending.interruption, deadline)
 
 
 def _settings(images: str, given: Given) -> Settings:
@@ -91,14 +99,20 @@ def _check(chosen: Settings, images: str, *, ours: bool) -> None:
         files.check_writable("--report", chosen.report, taken)
 
 
-def _carry_out(plan: Plan, chosen: Settings, telling: Telling, interruption: Interruption) -> int:
+def _carry_out(
+    plan: Plan,
+    chosen: Settings,
+    telling: Telling,
+    interruption: Interruption,
+    deadline: Deadline | None,
+) -> int:
     if not plan.jobs:  # nobody is asked for nothing
         telling.finish(telling.so_far())
         return 0 if telling.complete else FAILED
     from asyncsync.api import open_sync
 
     opening = open_sync(plan, **chosen.options(telling.observe))
-    report = anyio.run(partial(follow, opening, telling, interruption))
+    report = anyio.run(partial(follow, opening, telling, interruption, deadline))
     if interruption.signal is not None:
         return interruption.exit_code
     return 0 if report.ok and telling.complete else FAILED

@@ -12,7 +12,7 @@ from asyncsync.cli import values
 from asyncsync.cli.environment import Variables, credential, destination, variable
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.job import Destination
+from asyncsync.model.job import Destination, Shard
 from asyncsync.model.platform import Platform
 from asyncsync.reporting.log import Level, LogFormat
 
@@ -29,6 +29,7 @@ class Given(TypedDict):
 
     to: Destination | None
     platforms: tuple[Platform, ...]
+    shard: Shard | None
     concurrency: int | None
     fail_fast: bool | None
     via: api.Via | None
@@ -36,6 +37,7 @@ class Given(TypedDict):
     password_stdin: bool
     retries: int | None
     timeout: float | None
+    deadline: float | None
     clean: bool | None
     plain_http: tuple[str, ...]
     ca_file: Path | None
@@ -54,12 +56,14 @@ class Settings:
 
     to: Destination
     platforms: tuple[Platform, ...]
+    shard: Shard | None
     concurrency: int
     fail_fast: bool
     via: api.Via
     credential: Credential | None
     retries: int
     timeout: float | None
+    deadline: float | None
     clean: bool
     access: Access
     succeeded_log: Path
@@ -111,6 +115,7 @@ def settings(
     return Settings(
         to=to,
         platforms=which_platforms(given["platforms"], variables),
+        shard=given["shard"],
         concurrency=pick(
             given["concurrency"],
             "ASYNCSYNC_CONCURRENCY",
@@ -122,6 +127,7 @@ def settings(
         credential=credential(variables, to, user=given["user"], password=password),
         retries=pick(given["retries"], "ASYNCSYNC_RETRIES", values.retries, _DEFAULT.retries),
         timeout=given["timeout"] or variable(variables, "ASYNCSYNC_TIMEOUT", values.duration),
+        deadline=given["deadline"],
         clean=pick(given["clean"], "ASYNCSYNC_CLEAN", yes_or_no, _DEFAULT.clean),
         access=Access(frozenset(given["plain_http"]), given["ca_file"], proxies or {}),
         succeeded_log=pick(

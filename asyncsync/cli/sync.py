@@ -65,6 +65,12 @@ _FILE = click.Path(path_type=Path)
     help="Longest time for one image, as 90s, 20m or 5h30m.  [ASYNCSYNC_TIMEOUT]",
 )
 @click.option(
+    "--deadline",
+    metavar="DURATION",
+    type=values.Parsed("duration", values.duration),
+    help="End in order before so much time is over: what is left is told, for the next run.",
+)
+@click.option(
     "--clean/--no-clean",
     default=None,
     help="Free the engine's disk behind each image.  [ASYNCSYNC_CLEAN]",

@@ -88,6 +88,19 @@ class Telling:
         """Answer a signal."""
         self._log.warning("stopped", signal=signal, under_way=len(self._under_way))
 
+    def tell_closing(self, seconds: float) -> None:
+        """Say that the deadline is near: from now on nothing is begun."""
+        under_way = len(self._under_way)
+        waiting = len(self._plan.jobs) - len(self._ended) - under_way
+        if waiting:
+            self._log.warning(
+                "closed", waiting=waiting, under_way=under_way, seconds=round(seconds, 1)
+            )
+
+    def tell_expired(self) -> None:
+        """Say that the deadline is here."""
+        self._log.warning("expired", under_way=len(self._under_way))
+
     def finish(self, report: Report) -> None:
         """Tell what was not told yet, write the files, tell the end; once."""
         if self._finished:

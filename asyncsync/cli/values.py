@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from asyncsync.api import Via
-    from asyncsync.model.job import Destination
+    from asyncsync.model.job import Destination, Shard
     from asyncsync.model.platform import Platform
 
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?")
@@ -68,6 +68,13 @@ def platforms(text: str) -> tuple[Platform, ...]:
     return tuple(platform(part.strip()) for part in text.split(",") if part.strip())
 
 
+def shard(text: str) -> Shard:
+    """Read `I/N`, a part of a plan."""
+    from asyncsync.model.job import Shard
+
+    return Shard.parse(text)
+
+
 def via(text: str) -> Via:
     """Read the name of a way to copy."""
     return cast("Via", _one_of(text, "auto", "engine"))
@@ -108,7 +115,7 @@ def duration(text: str) -> float:
     else:
         raise ValueError(f"{text!r} is no duration; write 90s, 20m, 5h30m or plain seconds")
     if seconds == 0:
-        raise ValueError("no time at all is no limit that an image could keep")
+        raise ValueError("no time at all is no limit that could be kept")
     return seconds
 
 

@@ -24,6 +24,13 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
+class Advised:
+    """Something about the run as a whole that its user can change. Said once."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """A step of a job begins (once, however often it is retried)."""
 
@@ -82,7 +89,9 @@ class Ended:
     outcome: Outcome
 
 
-Event: TypeAlias = Chosen | StepStarted | StepEnded | BytesMoved | Retried | Waited | Noted | Ended
+Event: TypeAlias = (
+    Chosen | Advised | StepStarted | StepEnded | BytesMoved | Retried | Waited | Noted | Ended
+)
 Observe: TypeAlias = Callable[[Event], None]
 Copy: TypeAlias = Callable[[CopyJob, Observe], Awaitable[Copied]]  # a transport; raises CopyError
 

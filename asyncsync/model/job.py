@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -113,6 +114,35 @@ class CopyJob:
     target: Reference
     platforms: tuple[Platform, ...]
     at: Position
+
+
+_SHARD = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
+SHARDS_MAX = 256  # GitHub's largest matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One part of a plan, the `index`-th of `count`, counted from 1: `2/4`."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count <= SHARDS_MAX:
+            raise ValueError(
+                f"'{self}' is no shard: there are 1 to {SHARDS_MAX}, counted from 1; write 2/4"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `2/4`, the second of four. Raises ValueError that shows a right one."""
+        match = _SHARD.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{quoted(text)} is no shard; write I/N, as 2/4 for the 2nd of 4")
+        return cls(*map(int, match.groups()))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _Values = Mapping[str, Any]
 _LINE_MAX = 1000  # characters: every value is bounded already, a line has a few of them
 # Told unless somebody wants errors alone: which way this run goes, and that it is alive.
 _TOLD_BY_DEFAULT = frozenset({"chosen", "continued"})
-_TOLD_ALWAYS = frozenset({"stopped"})  # the answer to a key that was pressed
+_TOLD_ALWAYS = frozenset({"stopped", "closed", "expired"})  # why it ends before its end
 
 
 class Level(IntEnum):
@@ -97,10 +97,16 @@ def _name(values: _Values) -> str:
 
 
 def _chosen(values: _Values) -> str:
+    part = f" (part {values['shard']} of the list)" if "shard" in values else ""
     return (
-        f"{count(values['images'], 'image')} to {values['destination']}, "
+        f"{count(values['images'], 'image')}{part} to {values['destination']}, "
         f"{values['concurrency']} at once, via={values['via']}: {values['why']}"
     )
+
+
+def _found_empty(values: _Values) -> str:
+    part = f"part {values['shard']} of " if "shard" in values else ""
+    return f"{part}{values['file']} names no image"
 
 
 def _copied(values: _Values) -> str:
@@ -126,6 +132,20 @@ def _stopped(values: _Values) -> str:
     return f"Stopping: {given_up if under_way else 'nothing is under way'}. {again} to end at once."
 
 
+def _closed(values: _Values) -> str:
+    left, under_way = count(values["waiting"], "image"), values["under_way"]
+    told = f"The deadline is near: {left} will not be started"
+    if not under_way:
+        return f"{told}."
+    have = f"{under_way} under way {'has' if under_way == 1 else 'have'}"
+    return f"{told}; {have} {duration(values['seconds'])} to end."
+
+
+def _expired(values: _Values) -> str:
+    under_way = values["under_way"]
+    return f"The deadline is here: {count(under_way, 'image')} under way given up."
+
+
 def _where(values: _Values) -> str:
     return f"{values['step']} at {values['registry']}" if values["step"] else values["registry"]
 
@@ -133,7 +153,7 @@ def _where(values: _Values) -> str:
 _SENTENCES: Mapping[str, Callable[[_Values], str]] = {
     "chosen": _chosen,
     "warned": lambda v: f"{v['file']}:{v['line']}:{v['column']}: {v['text']}",
-    "found_empty": lambda v: f"{v['file']} names no image",
+    "found_empty": _found_empty,
     "started": lambda v: f"{_name(v)}: {v['step']} started",
     "ended": lambda v: f"{_name(v)}: {v['step']} ended after {duration(v['seconds'])}",
     "retried": _retried,
@@ -146,5 +166,8 @@ _SENTENCES: Mapping[str, Callable[[_Values], str]] = {
     "not_started": lambda v: f"{_name(v)}: not started",
     "continued": lambda v: f"still under way: {', '.join(v['under_way'])}",
     "stopped": _stopped,
+    "closed": _closed,
+    "expired": _expired,
+    "advised": lambda v: str(v["text"]),
     "refused": lambda v: str(v["reason"]),
 }

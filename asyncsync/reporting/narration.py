@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asyncsync.model.events import (
+    Advised,
     BytesMoved,
     Chosen,
     Ended,
@@ -20,7 +21,7 @@ from asyncsync.model.outcome import Outcome, Status
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from asyncsync.model.job import Destination, Plan
+    from asyncsync.model.job import Destination, Plan, Shard
 
 _LONG_WAIT_SECONDS = 10  # from here on, somebody who watches asks what is wrong
 
@@ -32,9 +33,13 @@ class Narration:
         self._log, self._failures_shown = log, failures_shown
         self._run: dict[str, Any] = {}
 
-    def begin(self, plan: Plan, *, to: Destination, concurrency: int) -> None:
+    def begin(
+        self, plan: Plan, *, to: Destination, concurrency: int, shard: Shard | None = None
+    ) -> None:
         """Tell what is odd about the list; the first event will say what the run is about."""
         self._run = {"images": len(plan.jobs), "destination": str(to), "concurrency": concurrency}
+        if shard:
+            self._run["shard"] = str(shard)
         for warning in plan.warnings:
             at = warning.at
             self._log.warning(
@@ -46,6 +51,8 @@ class Narration:
         match event:
             case Chosen(via, why):
                 self._log.info("chosen", via=via, why=why, **self._run)
+            case Advised(text):
+                self._log.warning("advised", text=text)
             case BytesMoved():
                 pass  # far too many; the sum is the outcome's
             case Ended(outcome):

@@ -55,6 +55,7 @@ def test_help_names_the_commands_and_shows_them_at_work() -> None:
         "--fail-fast", "ASYNCSYNC_FAIL_FAST", "--via", "ASYNCSYNC_VIA", "--platform",
         "ASYNCSYNC_PLATFORM", "--user", "REGISTRY_USER", "--password-stdin", "REGISTRY_PASSWORD",
         "--retries", "ASYNCSYNC_RETRIES", "--timeout", "ASYNCSYNC_TIMEOUT", "--clean",
+        "--deadline", "--shard",
         "ASYNCSYNC_CLEAN", "--succeeded-log", "ASYNCSYNC_SUCCEEDED_LOG", "--failed-list",
         "ASYNCSYNC_FAILED_LIST", "--plain-http", "--ca-file", "--output", "--report",
         "--log-format", "ASYNCSYNC_LOG_FORMAT", "-q, --quiet", "-v, --verbose", "Exit codes",
@@ -81,6 +82,19 @@ def test_plan_tells_what_would_go_where() -> None:
     )
     assert told.stderr.startswith("images.yaml:3:1: nginx:1.27 ")
     assert told.exit_code == 0
+
+
+def test_plan_tells_one_part_of_the_list() -> None:
+    write("a:1\nb:1\na:2\n")
+    told = call("plan", "--to", "r.example", "--shard", "2/2")
+    assert told.stdout.splitlines() == ["  b:1  r.example/b:1", "1 image. Nothing was copied."]
+
+
+def test_a_part_without_images_is_a_warning_and_no_failure() -> None:
+    write("a:1\n")
+    told = call("sync", "--to", "r.example", "--shard", "2/2")
+    assert told.exit_code == 0
+    assert told.stderr == "part 2/2 of images.yaml names no image\n"
 
 
 def test_plan_reads_stdin_and_writes_json() -> None:
@@ -157,6 +171,9 @@ def test_no_destination_says_how_to_name_one(command: str) -> None:
         ("--platform", "linux/amd64", "--platform", "linux/arm64"),
         ("--retries", "-1"),
         ("--timeout", "soon"),
+        ("--deadline", "0"),
+        ("--shard", "0/4"),
+        ("--shard", "5/4"),
         ("--plain-http", "http://r.example"),
         ("--ca-file", "none.pem"),
         ("--output", "xml"),

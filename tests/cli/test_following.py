@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from asyncsync.cli.deadline import Deadline
 from asyncsync.cli.following import follow
 from asyncsync.cli.output import Output
 from asyncsync.cli.settings import Given, Settings, settings
@@ -19,7 +21,7 @@ from asyncsync.cli.telling import Telling
 from asyncsync.model.errors import CopyError, EngineUnavailable, NotFound, Where
 from asyncsync.model.events import BytesMoved, Chosen, Copy, Observe, StepStarted
 from asyncsync.model.job import CopyJob, Destination, Plan, Step
-from asyncsync.model.outcome import Copied, Outcome, Report
+from asyncsync.model.outcome import Copied, Outcome, Report, Status
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.model.spec import Position
 from asyncsync.reporting.log import Level, open_log
@@ -42,6 +44,9 @@ class Scripted:
 
     def stop(self) -> None:
         self._run.stop()
+
+    def drain(self) -> None:
+        self._run.drain()
 
     @property
     def report(self) -> Report:
@@ -88,9 +93,14 @@ class Screen:
         async with running(jobs, script, concurrency=1, observe=observe) as run:
             yield Scripted(run)
 
-    async def follow(self, opening: AbstractAsyncContextManager[Scripted] | None = None) -> Report:
+    async def follow(
+        self,
+        opening: AbstractAsyncContextManager[Scripted] | None = None,
+        deadline: Deadline | None = None,
+    ) -> Report:
         with self.file:
-            return await follow(opening or self.opening(), self.telling, Interruption())
+            opening = opening or self.opening()
+            return await follow(opening, self.telling, Interruption(), deadline)
 
 
 def chosen(folder: Path, **options: object) -> Settings:
@@ -208,3 +218,78 @@ async def test_a_reader_that_leaves_does_not_end_the_copying(tmp_path: Path) -> 
     report = await screen.follow()
     assert len(report.outcomes) == 3
     assert len(screen.log_path.read_text().splitlines()) == 2
+
+
+def statuses(report: Report) -> list[Status]:
+    return [outcome.status for outcome in report.outcomes]
+
+
+async def test_near_the_deadline_nothing_is_begun_and_what_is_under_way_may_end(
+    tmp_path: Path,
+) -> None:
+    screen = Screen(tmp_path, failed_list=tmp_path / "failed.yaml")
+
+    async def waits_for_the_last_call(job: CopyJob, observe: Observe) -> Copied:
+        observe(StepStarted(job, Step.PULL))
+        while "near" not in screen.stderr.getvalue():  # noqa: ASYNC110  only the log tells
+            await anyio.sleep(0.01)
+        return Copied(DIGEST)
+
+    last_call_is_soon = Deadline(100, began=time.monotonic() - 84.8)
+    report = await screen.follow(screen.opening(waits_for_the_last_call), last_call_is_soon)
+
+    assert statuses(report) == [Status.COPIED, Status.NOT_STARTED, Status.NOT_STARTED]
+    assert screen.stderr.getvalue().splitlines()[1:] == [
+        "The deadline is near: 2 images will not be started; 1 under way has 10 s to end."
+    ]
+    assert "1 copied, 2 not started." in screen.stdout.getvalue()
+    left = (tmp_path / "failed.yaml").read_text().splitlines()
+    assert left[1:] == ["# not_started", "docker.io/library/missing:1", "# not_started",
+                        "docker.io/library/redis:7"]  # fmt: skip
+
+
+async def test_at_the_deadline_what_is_under_way_is_given_up(tmp_path: Path) -> None:
+    async def never_ends(job: CopyJob, observe: Observe) -> Copied:
+        observe(StepStarted(job, Step.PULL))
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    screen = Screen(tmp_path)
+    with anyio.fail_after(20):
+        report = await screen.follow(screen.opening(never_ends), Deadline(0.2))
+
+    assert statuses(report) == [Status.CANCELLED, Status.NOT_STARTED, Status.NOT_STARTED]
+    assert screen.stderr.getvalue().splitlines()[-1] == (
+        "The deadline is here: 1 image under way given up."
+    )
+
+
+async def test_a_deadline_that_passes_before_the_engine_answers_starts_nothing(
+    tmp_path: Path,
+) -> None:
+    @asynccontextmanager
+    async def never_opens() -> AsyncIterator[Scripted]:
+        await anyio.sleep_forever()
+        yield
+
+    screen = Screen(tmp_path)
+    with anyio.fail_after(20):
+        report = await screen.follow(never_opens(), Deadline(0.2))
+    assert statuses(report) == [Status.NOT_STARTED] * 3
+
+
+async def test_a_run_that_ends_in_time_hears_nothing_of_its_deadline(tmp_path: Path) -> None:
+    screen = Screen(tmp_path)
+    await screen.follow(deadline=Deadline(3600))
+    assert "deadline" not in screen.stderr.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "last_call", "end"),
+    [(19800, 19495, 19795), (600, 535, 595), (60, 49, 55), (4, 2.6, 3)],
+)
+def test_a_deadline_leaves_time_to_end_and_to_clean_up(
+    seconds: float, last_call: float, end: float
+) -> None:
+    deadline = Deadline(seconds, began=0)
+    assert (deadline.last_call, deadline.end) == pytest.approx((last_call, end))

@@ -14,8 +14,9 @@ from asyncsync.model.platform import Platform
 from asyncsync.reporting.log import Level
 
 NOTHING: Given = {
-    "to": None, "platforms": (), "concurrency": None, "fail_fast": None, "via": None, "user": None,
-    "password_stdin": False, "retries": None, "timeout": None, "clean": None, "plain_http": (),
+    "to": None, "platforms": (), "shard": None, "concurrency": None, "fail_fast": None, "via": None,
+    "user": None, "password_stdin": False, "retries": None, "timeout": None, "deadline": None,
+    "clean": None, "plain_http": (),
     "ca_file": None, "succeeded_log": None, "failed_list": None, "report": None, "output": "table",
     "log_format": None, "quiet": False, "verbose": 0,
 }  # fmt: skip
