@@ -8,6 +8,7 @@ import sys
 import click
 
 from asyncsync.cli.ending import Ending
+from asyncsync.cli.merge import merge
 from asyncsync.cli.plan import plan
 from asyncsync.cli.sync import sync
 
@@ -59,6 +60,7 @@ def asyncsync() -> None:
 
 asyncsync.add_command(sync)
 asyncsync.add_command(plan)
+asyncsync.add_command(merge)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""A run and a plan as JSON, for programs. The shapes are a contract: add to them, never rename."""
+"""A run and a plan as JSON, for programs. The shapes are a contract: add to them, never rename.
+
+`json_reading` reads them back.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,8 @@ def _error(error: CopyError) -> dict[str, object]:
         "registry": shown(error.where.registry),
         "message": shown(error.what),
         "advice": shown(error.advice()),
+        "transient": error.transient,
+        "retry_after": error.retry_after,
     }
 
 

@@ -60,6 +60,8 @@ def test_a_report_has_the_shape_that_programs_rely_on(
                     "registry": "r.example",
                     "message": "another one",
                     "advice": DigestMismatch("", Where("r.example")).advice(),
+                    "transient": False,
+                    "retry_after": None,
                 },
             },
         ],

@@ -1,0 +1,106 @@
+"""`asyncsync merge`: exact words, exit codes, and files that cannot be what they should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from asyncsync.cli import asyncsync
+from asyncsync.model.errors import NotFound, Where
+from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.outcome import Outcome, Report, Status
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.spec import Position
+from asyncsync.reporting.json import report_json
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("images.yaml").write_text("a:1\nb:1\nc:1\n")
+    call_plan = call("plan", "--to", "r.example/team", "--output", "json")
+    Path("plan.json").write_text(call_plan.stdout)
+    return tmp_path
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(asyncsync, args)
+
+
+def outcome(name: str, line: int, status: Status = Status.COPIED) -> Outcome:
+    job = CopyJob(
+        Reference.parse(name), Reference.parse(f"r.example/team/{name}"), (),
+        Position("images.yaml", line),
+    )  # fmt: skip
+    if status is not Status.FAILED:
+        return Outcome(job, status, Digest.of(b""), bytes_moved=1000)
+    error = NotFound("there is no tag 1", Where("docker.io", name, Step.RESOLVE))
+    return Outcome(job, status, error=error)
+
+
+def write(name: str, *outcomes: Outcome) -> str:
+    Path(name).write_text(report_json(Report("engine", 2.0, outcomes)))
+    return name
+
+
+def test_parts_that_brought_everything_are_told_as_one_success() -> None:
+    one = write("1.json", outcome("a:1", 1), outcome("c:1", 3))
+    two = write("2.json", outcome("b:1", 2))
+    told = call("merge", "--plan", "plan.json", one, two, "--report", "all.json")
+    assert told.exit_code == 0
+    assert told.stdout == "3 copied. 3.0 kB moved in 2.0 s.\n"
+    document = json.loads(Path("all.json").read_text())
+    assert [each["line"] for each in document["outcomes"]] == [1, 2, 3]
+
+
+def test_a_part_whose_report_is_missing_is_not_in_place() -> None:
+    one = write("1.json", outcome("a:1", 1), outcome("c:1", 3, Status.FAILED))
+    told = call("merge", "--plan", "plan.json", one, "--failed-list", "failed.yaml")
+    assert told.exit_code == 1
+    assert told.stdout.splitlines() == [
+        "c:1 (images.yaml:3): there is no tag 1 (resolve at docker.io).",
+        "  Correct the name or the tag in the list, or comment the line out with #.",
+        "",
+        "1 copied, 1 failed, 1 not started. 1.0 kB moved in 2.0 s. failed.yaml lists the rest.",
+    ]
+    names = [line for line in Path("failed.yaml").read_text().splitlines() if line[0] != "#"]
+    assert names == ["docker.io/library/b:1", "docker.io/library/c:1"]
+
+
+def test_json_on_stdout_is_the_merged_report() -> None:
+    one = write("1.json", outcome("a:1", 1))
+    told = call("merge", one, "--output", "json")
+    assert json.loads(told.stdout) == json.loads(Path("1.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("absent.json",), "absent.json cannot be read: No such file or directory.\n"),
+        (("images.yaml",), "images.yaml is not what sync or plan wrote: it is no JSON: "),
+        (("plan.json",), "plan.json is not what sync or plan wrote: the document.outcomes is not"),
+        (("binary",), "binary is not what sync or plan wrote: "),
+        (("--plan", "ok.json"), "ok.json is not what sync or plan wrote: the document.jobs is"),
+        (("ok.json", "--report", "no/where"), "--report no/where cannot be written: there is no"),
+        (("ok.json", "--report", "x", "--failed-list", "x"), "--report x is what --failed-list"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_one_message(
+    args: tuple[str, ...], told: str
+) -> None:
+    write("ok.json", outcome("a:1", 1))
+    Path("binary").write_bytes(b"\xff\xfe\x00")
+    done = call("merge", *args)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_to_merge_says_what_to_name() -> None:
+    done = call("merge")
+    assert done.exit_code == 2
+    assert "Name the reports to merge" in done.stderr
