@@ -18,7 +18,7 @@ from asyncsync.credentials import Credentials
 from asyncsync.model import errors
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import CopyError, Where
-from asyncsync.model.events import BytesMoved, Event, Noted
+from asyncsync.model.events import Advised, BytesMoved, Event, Noted
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Status
 from asyncsync.model.platform import Platform
@@ -26,7 +26,10 @@ from asyncsync.model.reference import Digest, Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.scheduling import running
-from asyncsync.transports.engine import EngineTransport, connected
+from asyncsync.transports.engine import Engine, EngineTransport, connected
+from asyncsync.transports.engine.finding import Endpoint, open_client
+from asyncsync.transports.engine.queue import Queue
+from asyncsync.transports.engine.wire import Idle
 
 SOURCE, TARGET = Reference.parse("s.example/a:1"), Reference.parse("t.example/team/a:1")
 ARM64 = Platform.parse("linux/arm64")
@@ -62,6 +65,10 @@ class Stage:
                 retrying=Retrying(retries, sleep=no_wait),
                 clean=clean,
             )
+
+    def made(self, engine: Engine) -> EngineTransport:
+        retrying = Retrying(0, sleep=no_wait)
+        return EngineTransport(engine, self.registries, self.credentials, retrying=retrying)
 
     async def copy(
         self, *jobs: CopyJob, clean: bool = False, retries: int = 0, concurrency: int = 1
@@ -371,3 +378,34 @@ async def test_notes_are_part_of_the_outcome(stage: Stage) -> None:
     noted = [event.text for event in stage.events if isinstance(event, Noted)]
     assert outcome.notes == tuple(noted)
     assert "2 platforms" in noted[0]
+
+
+WAITING = {"status": "Waiting", "id": "layer"}
+CONTAINERD = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+
+
+@pytest.mark.parametrize(
+    ("info", "records", "told"),
+    [
+        ({}, [WAITING, 0.4, DOWNLOADING, *PULLED], 1),
+        ({}, [DOWNLOADING, 0.4, *PULLED], 0),  # slow, but not for want of a connection
+        ({}, [WAITING, DOWNLOADING, 0.4, *PULLED], 0),  # it waited for a moment only
+        (CONTAINERD, [WAITING, 0.4, DOWNLOADING, *PULLED], 0),  # which has no limits to raise
+    ],
+)
+async def test_limits_of_the_engine_that_hold_up_the_run_are_told_once(
+    stage: Stage, info: dict[str, object], records: list[object], told: int
+) -> None:
+    second = Reference.parse("s.example/b:1")
+    stage.registries.put(second, image("d"))
+    stage.engine.info, stage.engine.pull = info, records
+    jobs = (job(), job(second, Reference.parse("t.example/team/b:1")))
+    async with open_client(Endpoint(stage.engine.url)) as docker, docker.session:
+        engine = await Engine.ask(docker, Idle(), Queue(long=0.3))
+        observe = stage.events.append
+        async with running(jobs, stage.made(engine), concurrency=1, observe=observe) as run:
+            async for outcome in run:
+                assert outcome.status is Status.COPIED
+    advised = [event for event in stage.events if isinstance(event, Advised)]
+    assert len(advised) == told
+    assert all("max-concurrent-downloads" in event.text for event in advised)

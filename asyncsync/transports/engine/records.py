@@ -51,12 +51,18 @@ class Progress:
         self.pushed: Digest | None = None  # a push's closing line named it
         self._retrying: set[str] = set()  # layers that the engine is trying again by itself
         self._states: dict[str, tuple[str, int]] = {}
+        self._queued: set[str] = set()  # layers that wait for one of the engine's connections
         self._sizes: dict[str, int] = {}  # of layers, as far as they were told
 
     @property
     def retried(self) -> bool:
         """Whether the engine was at its own retries, 50 to 75 s of them, when the stream ended."""
         return bool(self._retrying)
+
+    @property
+    def queued(self) -> int:
+        """How many layers wait until the engine has a connection left for them."""
+        return len(self._queued)
 
     def read(self, line: bytes) -> tuple[bool, str, int]:
         """Take one line in: whether something changed, and a layer's id with its bytes so far.
@@ -76,6 +82,10 @@ class Progress:
             self._retrying.add(layer)
         else:
             self._retrying.discard(layer)
+        if status == "Waiting" and len(self._queued) < _LAYERS_MAX:
+            self._queued.add(layer)
+        else:
+            self._queued.discard(layer)
         moved = _bytes(record, "current")
         changed = status not in _STILL and self._states.get(layer) != (status, moved)
         if layer in self._states or len(self._states) < _LAYERS_MAX:

@@ -31,6 +31,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.events import (
+    Advised,
     BytesMoved,
     Noted,
     Observe,
@@ -47,6 +48,7 @@ from asyncsync.retrying import Retrying
 from asyncsync.transports.contracts import Manifests
 from asyncsync.transports.engine.failures import classify, is_local_missing
 from asyncsync.transports.engine.names import Held, LocalNames
+from asyncsync.transports.engine.queue import ADVICE
 from asyncsync.transports.engine.resolving import Resolver, Sighting
 from asyncsync.transports.engine.wire import (
     Engine,
@@ -111,6 +113,7 @@ class EngineTransport:
         self._resolver = Resolver(manifests, engine.platform)
         self._manifests = manifests
         self._names = LocalNames()
+        self._advised = False
         self._layers: dict[str, int] = {}  # bytes so far by layer: every stream tells shared ones
 
     async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
@@ -168,6 +171,9 @@ class EngineTransport:
 
     async def _copied(self, work: _Work, held: Held, steps: Steps) -> Digest:
         await steps.run(Step.PULL, lambda: self._pull(work, held))
+        if self._engine.limits_bind and not self._advised:
+            self._advised = True
+            work.observe(Advised(ADVICE))
         await steps.run(Step.TAG, lambda: self._tag(work, held))
         pushed = await steps.run(Step.PUSH, lambda: self._push(work, held))
         return await steps.run(Step.VERIFY, lambda: self._verify(work, pushed))

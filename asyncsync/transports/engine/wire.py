@@ -21,6 +21,7 @@ from asyncsync.model.foreign import shown
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest
 from asyncsync.transports.engine.finding import CALL_TIMEOUT
+from asyncsync.transports.engine.queue import Queue
 from asyncsync.transports.engine.records import Lines, Progress, StreamError
 
 ANSWER_SECONDS = 20.0  # for an engine to say its version; a busy one took 3
@@ -103,8 +104,9 @@ class Engine:
         version: Mapping[str, Any],
         info: Mapping[str, Any],
         idle: Idle,
+        queue: Queue,
     ) -> None:
-        self._docker, self._idle = docker, idle
+        self._docker, self._idle, self._queue = docker, idle, queue
         components = version.get("Components") or []
         first = str(components[0].get("Name", "")) if components else ""
         self.is_podman = first.startswith("Podman")
@@ -117,13 +119,24 @@ class Engine:
         ] in (info.get("DriverStatus") or [])
         self._api = tuple(int(n) for n in str(version.get("ApiVersion", "1.40")).split(".")[:2])
 
+    @property
+    def limits_bind(self) -> bool:
+        """Whether layers have long waited for this engine's own limits, which can be raised."""
+        return self._queue.binds and not (self.keeps_manifests or self.is_podman)
+
     @classmethod
     async def ask(
-        cls, docker: aiodocker.Docker, idle: Idle, seconds: float = ANSWER_SECONDS
+        cls,
+        docker: aiodocker.Docker,
+        idle: Idle,
+        queue: Queue | None = None,
+        *,
+        seconds: float = ANSWER_SECONDS,
     ) -> Engine:
         """Ask who answers, and wait no longer than a person would. Raises Fault if nobody does."""
         with _calling(), anyio.fail_after(seconds):
-            return cls(docker, await docker.version(), await docker.system.info(), idle)
+            version, info = await docker.version(), await docker.system.info()
+            return cls(docker, version, info, idle, queue or Queue())
 
     async def pull(
         self,
@@ -204,12 +217,13 @@ class Engine:
 
         def read(line: bytes) -> None:
             changed, layer, count = progress.read(line)
+            queued(progress.queued)
             if changed:
                 self._idle.moved()
             if layer:
                 moved(layer, count)
 
-        with self._idle.watch():
+        with self._idle.watch(), self._queue.stream() as queued:
             async with self._request("POST", path, params, auth, _STREAM_TIMEOUT) as response:
                 try:
                     while chunk := await response.content.readany():
