@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +15,7 @@ from asyncsync.cli.output import Output
 from asyncsync.cli.signals import Interruption
 
 if TYPE_CHECKING:
+    from asyncsync.cli.github import Page
     from asyncsync.model.errors import AsyncsyncError
 
 WRONG, FAILED = 2, 1  # exit codes: nothing was moved; something is not in place
@@ -24,6 +27,7 @@ class Ending:
     def __init__(self) -> None:
         self.interruption = Interruption()
         self.tell: Callable[[str], None] = Output(sys.stderr).line
+        self.warn: Callable[[str], None] = self.tell
         self.list_name = "the list"
         self.secrets: tuple[str, ...] = ()
         self.traceback = False
@@ -33,6 +37,15 @@ class Ending:
         from asyncsync.model.foreign import shown
 
         self.list_name = "stdin" if name == "-" else shown(name)
+
+    @cached_property
+    def page(self) -> Page | None:
+        """What GitHub Actions shows of the command; None where it is not run by it."""
+        if os.environ.get("GITHUB_ACTIONS") != "true":
+            return None
+        from asyncsync.cli.github import Page
+
+        return Page(os.environ, lambda line: self.warn(line))
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -53,16 +66,28 @@ class Ending:
         from asyncsync.model.errors import AsyncsyncError
 
         if isinstance(error, AsyncsyncError):
-            for line in self._words(error):
+            words = list(self._words(error))
+            for line in words:
                 self.tell(line)
+            self._show(error, words)
             return WRONG
         more = "what follows" if self.traceback else "what the same command tells with -vv"
-        self.tell(
-            f"This is a bug in asyncsync ({type(error).__name__}). Please report it, with {more}."
-        )
+        bug = f"This is a bug in asyncsync ({type(error).__name__}). Please report it, with {more}."
+        self.tell(bug)
         if self.traceback:
             self._trace(error)
+        self._show(error, [bug])
         return FAILED
+
+    def _show(self, error: Exception, words: list[str]) -> None:
+        from asyncsync.model.errors import ListError, PlanError
+
+        if self.page is None:
+            return
+        if isinstance(error, ListError | PlanError):
+            self.page.tell_mistakes(error.mistakes, list_name=self.list_name, secrets=self.secrets)
+        else:
+            self.page.tell_trouble(words)
 
     def _words(self, error: AsyncsyncError) -> Iterator[str]:
         from asyncsync.model.errors import ListError, PlanError

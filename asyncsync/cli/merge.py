@@ -128,6 +128,10 @@ def _tell(
     except OSError as error:
         name = shown(str(error.filename or "a file"))
         raise ConfigurationError(f"{name} cannot be written: {reason(error)}.") from error
+    if ending.page:
+        ending.page.tell_report(
+            whole, destination=None, report_path=report_file, failed_list=failed_list
+        )
     out = Output(sys.stdout)
     named = shown(str(failed_list)) if failed_list else None
     for line in (

@@ -54,6 +54,8 @@ def plan(
     whole = planned(read_list(images), [destination], chosen)
     if shard:
         whole = part(whole, shard)
+    if ending.page:
+        ending.page.tell_warnings(whole.warnings)
     for warning in whole.warnings:
         ending.tell(shown(str(warning)))
     if not whole.jobs:

@@ -40,12 +40,15 @@ def run(ending: Ending, images: str, given: Given) -> int:
     shown_there = log_format == "console" and given["output"] == "table"
     below = live(sys.stdout, sys.stderr) if shown_there and not given["quiet"] else None
     log = open_log(Output(sys.stderr, below), log_format=log_format, level=level)
+    ending.warn = lambda line: log.warning("refused", reason=line)
     if log_format == "json":
         ending.tell = lambda line: log.error("refused", reason=line.strip())
     ending.name_list(images)
     ending.traceback = level == Level.DEBUG
     chosen = _settings(images, given)
     ending.secrets = chosen.secrets
+    if ending.page:
+        ending.page.mask(ending.secrets, output=chosen.output)
     text = files.list_text(images)
     plan = planned(lists.read(text, images), [chosen.to], chosen.platforms)
     if chosen.shard:
@@ -54,11 +57,13 @@ def run(ending: Ending, images: str, given: Given) -> int:
     out = Output(sys.stdout, below)
     narration = Narration(log, failures_shown=shown_there)
     narration.begin(plan, to=chosen.to, concurrency=chosen.concurrency, shard=chosen.shard)
+    if ending.page:
+        ending.page.tell_warnings(plan.warnings)
     if not plan.jobs:
         of = {"shard": str(chosen.shard)} if chosen.shard else {}
         log.warning("found_empty", file=ending.list_name, **of)
     with files.open_fresh("--succeeded-log", chosen.succeeded_log) as file:
-        telling = Telling(plan, chosen, log, narration, out, SucceededLog(file))
+        telling = Telling(plan, chosen, log, narration, out, SucceededLog(file), page=ending.page)
         deadline = Deadline(chosen.deadline, began) if chosen.deadline else None
         return _carry_out(plan, chosen, telling, ending.interruption, deadline)
 

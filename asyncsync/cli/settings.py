@@ -75,7 +75,8 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown."""
-        return self.credential.secrets if self.credential else ()
+        ours = self.credential.secrets if self.credential else ()
+        return (*ours, *self.access.secrets)
 
     def options(self, observe: Observe) -> Options:
         """The same, as the library takes it, with whoever listens."""

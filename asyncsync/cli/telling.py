@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from asyncsync.cli.github import Page
     from asyncsync.cli.output import Output
     from asyncsync.cli.settings import Settings
 
@@ -44,9 +45,10 @@ class Telling:
         narration: Narration,
         out: Output,
         succeeded: SucceededLog,
+        page: Page | None = None,
     ) -> None:
         self._plan, self._settings, self._log, self._out = plan, settings, log, out
-        self._narration, self._succeeded = narration, succeeded
+        self._narration, self._succeeded, self._page = narration, succeeded, page
         self._table = Table(plan.jobs, coloured=out.coloured)
         self._under_way = UnderWay()
         self._ended: dict[CopyJob, Outcome] = {}
@@ -110,6 +112,13 @@ class Telling:
             if outcome.job not in self._told:
                 self.tell(outcome)
         self._write_files(report)
+        if self._page:
+            self._page.tell_report(
+                report,
+                destination=str(self._settings.to),
+                report_path=self._written(self._settings.report),
+                failed_list=self._written(self._settings.failed_list),
+            )
         if self._settings.output == "json":
             self._out.line(report_json(report))
         else:
@@ -152,11 +161,15 @@ class Telling:
         self.complete = False
 
     def _verdict(self, report: Report) -> Iterator[str]:
-        def named(path: Path | None) -> str | None:
-            return shown(str(path)) if path and path not in self._lost else None
-
         return verdict(
             report,
-            succeeded_log=named(self._settings.succeeded_log),
-            failed_list=named(self._settings.failed_list),
+            succeeded_log=self._named(self._settings.succeeded_log),
+            failed_list=self._named(self._settings.failed_list),
         )
+
+    def _named(self, path: Path | None) -> str | None:
+        written = self._written(path)
+        return shown(str(written)) if written else None
+
+    def _written(self, path: Path | None) -> Path | None:
+        return None if path in self._lost else path

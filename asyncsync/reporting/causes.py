@@ -5,8 +5,9 @@ Pure, and in no format: a table, a summary page and an annotation word it each i
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from asyncsync.model.errors import (
     AuthenticationFailed,
@@ -70,6 +71,15 @@ def causes(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
     for failure in _failures(outcomes):
         groups.setdefault(_key(failure.error), []).append(failure)
     return tuple(Cause(tuple(group), _common(group)) for group in groups.values())
+
+
+def positions(failures: Sequence[Failure]) -> str:
+    """Where they stand in the list, as `images.yaml:12, 14, 18`; a file's name stands once."""
+    places = [failure.outcome.job.at for failure in failures]
+    return ", ".join(
+        f"{shown(file)}:{', '.join(str(at.line) for at in group)}"
+        for file, group in groupby(places, key=lambda at: at.file)
+    )
 
 
 def _failures(outcomes: Iterable[Outcome]) -> Iterator[Failure]:

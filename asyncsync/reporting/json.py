@@ -20,7 +20,7 @@ def report_json(report: Report) -> str:
     return _text(
         {
             "version": _VERSION,
-            "via": report.via,
+            "via": shown(report.via),
             "counts": {str(status): n for status, n in report.counts.items()},
             "bytes_moved": report.bytes_moved,
             "seconds": round(report.seconds, 3),

@@ -5,13 +5,11 @@ The most important line comes last, where the eye is when a command ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator
 
-from asyncsync.model.foreign import shown
 from asyncsync.model.job import Step
 from asyncsync.model.outcome import Report, Status
-from asyncsync.reporting.causes import Cause, Failure, causes
+from asyncsync.reporting.causes import Cause, causes, positions
 from asyncsync.reporting.units import count, duration, size
 
 _NAMED_MAX = 10  # lines of one cause; a screen has little more than twice as many
@@ -52,7 +50,7 @@ def _about(cause: Cause, failed_list: str | None) -> Iterator[str]:
         yield from _more(len(cause.failures) - _NAMED_MAX, failed_list)
     yield f"  {cause.advice}"
     if cause.common and several:
-        first = _positions(cause.failures[:_POSITIONS_MAX])
+        first = positions(cause.failures[:_POSITIONS_MAX])
         yield " ".join([f"  {first}", *_more(len(cause.failures) - _POSITIONS_MAX, failed_list)])
 
 
@@ -60,15 +58,6 @@ def _more(left: int, failed_list: str | None) -> Iterator[str]:
     if left > 0:
         where = f"all in {failed_list}" if failed_list else "--failed-list FILE writes them all"
         yield f"and {left} more ({where})"
-
-
-def _positions(failures: Sequence[Failure]) -> str:
-    """`images.yaml:12, 14, 18`; a file's name stands once."""
-    places = [failure.outcome.job.at for failure in failures]
-    return ", ".join(
-        f"{shown(file)}:{', '.join(str(at.line) for at in group)}"
-        for file, group in groupby(places, key=lambda at: at.file)
-    )
 
 
 def _moved(report: Report) -> str:

@@ -1,0 +1,168 @@
+"""What GitHub Actions shows of a command: annotations, a page, outputs; and what it blanks out."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+from urllib.parse import quote
+
+from asyncsync.cli.files import STDIN, reason
+from asyncsync.cli.output import Output
+from asyncsync.reporting import github, markdown
+
+if TYPE_CHECKING:
+    from asyncsync.cli.environment import Variables
+    from asyncsync.model.outcome import Report
+    from asyncsync.model.spec import ListWarning, Mistake, Position
+
+_SERVER = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+_REPOSITORY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class Page:
+    """What one command shows there. Raises nothing: what cannot be written goes to `warn`."""
+
+    def __init__(self, variables: Variables, warn: Callable[[str], None]) -> None:
+        self._variables, self._warn = variables, warn
+        self._checkout = Checkout(variables)
+        self._said: Counter[github.Level] = Counter()
+        self._reported = False
+
+    def mask(self, secrets: Iterable[str], *, output: Literal["table", "json"]) -> None:
+        """Have the runner blank out `secrets` from now on; before anything else is written."""
+        # Not where it stays: the runner takes these lines out of its log, but not out of a file.
+        # Hence stdout where it may be, since stderr is what people keep.
+        file = sys.stdout if output == "table" else sys.stderr
+        if file is None or _is_file(file):
+            return
+        out = Output(file)
+        for command in github.masks(secrets):
+            out.write(f"{command}\n")
+        out.flush()
+
+    def tell_warnings(self, warnings: Sequence[ListWarning]) -> None:
+        """Annotate what a plan warns of."""
+        self._annotate(github.warnings(warnings, inside=self._checkout.inside))
+
+    def tell_report(
+        self,
+        report: Report,
+        *,
+        destination: str | None,
+        report_path: Path | None = None,
+        failed_list: Path | None = None,
+    ) -> None:
+        """Show how a run ended. `report_path`, `failed_list`: files that were written, if any."""
+        self._reported = True
+        written, listed = (str(path) if path else None for path in (report_path, failed_list))
+        self._annotate(github.failures(report, inside=self._checkout.inside, failed_list=listed))
+        self._summarize(
+            lambda limit: markdown.summary(
+                report,
+                destination=destination,
+                link=self._checkout.link,
+                report_path=written,
+                failed_list=listed,
+                limit_bytes=limit,
+            )
+        )
+        found_at = os.path.abspath(written) if written else None
+        self._append("GITHUB_OUTPUT", lambda _: github.outputs(report, found_at))
+
+    def tell_mistakes(
+        self, mistakes: Sequence[Mistake], *, list_name: str, secrets: Iterable[str] = ()
+    ) -> None:
+        """Show what is wrong with a list or a plan. `list_name`: how messages call it."""
+        hidden = tuple(secrets)
+        self._annotate(github.mistakes(mistakes, inside=self._checkout.inside, secrets=hidden))
+        self._summarize(
+            lambda limit: markdown.mistakes(
+                mistakes,
+                list_name=list_name,
+                link=self._checkout.link,
+                secrets=hidden,
+                limit_bytes=limit,
+            )
+        )
+
+    def tell_trouble(self, lines: Sequence[str]) -> None:
+        """Show why the command could not go on. Secrets are out of `lines` already."""
+        heading = "The run did not come to its end" if self._reported else "Nothing was copied"
+        error = github.Annotation(github.Level.ERROR, heading, "\n".join(lines))
+        self._annotate([error])
+        self._summarize(lambda limit: markdown.message(heading, lines, limit_bytes=limit))
+
+    def _annotate(self, annotations: Iterable[github.Annotation]) -> None:
+        err = Output(sys.stderr)
+        for each in annotations:
+            self._said[each.level] += 1
+            if self._said[each.level] <= github.ANNOTATIONS_MAX:
+                err.line(str(each))
+
+    def _summarize(self, page: Callable[[int], str]) -> None:
+        self._append("GITHUB_STEP_SUMMARY", lambda there: page(markdown.PAGE_BYTES_MAX - there - 1))
+
+    def _append(self, variable: str, text: Callable[[int], str]) -> None:
+        """Append to the file that `variable` names; `text` is told how many bytes are there."""
+        path = self._variables.get(variable)
+        if not path:
+            return
+        try:
+            with open(path, "ab") as file:
+                there = file.tell()
+                start = "\n" if there else ""  # whoever wrote before may have left a line open
+                # A name that is no UTF-8 is written as the bytes that it has.
+                file.write(f"{start}{text(there)}".encode(errors="surrogateescape"))
+        except OSError as error:
+            self._warn(f"{variable}: {path} cannot be written ({reason(error)})")
+
+
+class Checkout:
+    """The repository's files on this machine, and their pages. What a variable lacks, it lacks."""
+
+    def __init__(self, variables: Variables) -> None:
+        def valid(name: str, pattern: re.Pattern[str]) -> str | None:
+            text = variables.get(name, "")
+            return text if pattern.fullmatch(text) else None
+
+        root = variables.get("GITHUB_WORKSPACE", "")
+        self._root = Path(os.path.realpath(root)) if os.path.isabs(root) else None
+        address = (
+            valid("GITHUB_SERVER_URL", _SERVER),
+            valid("GITHUB_REPOSITORY", _REPOSITORY),
+            valid("GITHUB_SHA", _COMMIT),
+        )
+        self._pages = "{}/{}/blob/{}".format(*address) if all(address) else None
+        self.inside = cache(self._inside)  # every image asks, and there is hardly more than a list
+
+    def _inside(self, name: str) -> str | None:
+        """The path of the list `name` in the repository, or None where it is not in there."""
+        if self._root is None or name == STDIN or name.startswith("<"):
+            return None
+        try:
+            path = Path(os.path.realpath(name))
+        except (OSError, ValueError):  # no file has such a name
+            return None
+        return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else None
+
+    def link(self, at: Position) -> str | None:
+        """The address of the page that shows a line of a list."""
+        path = self.inside(at.file)
+        if path is None or self._pages is None:
+            return None
+        return f"{self._pages}/{quote(os.fsencode(path))}#L{at.line}"
+
+
+def _is_file(file: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (OSError, ValueError):  # nothing of the system's: a test, or somebody's buffer
+        return False
