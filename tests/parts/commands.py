@@ -76,7 +76,7 @@ class Command:
         defaults = {
             "DOCKER_HOST": engine.url if engine else f"unix://{self.folder}/no-engine.sock",
             "DOCKER_CONFIG": str(self.folder / "no-docker-config"),
-            "PYTHONPATH": _package_folder(),
+            "PYTHONPATH": package_folder(),
         }
         return clean_environment(self.folder, **{**defaults, **(more or {})})
 
@@ -117,7 +117,7 @@ def skopeo(*args: str | Path, check: bool = True) -> subprocess.CompletedProcess
         return run("skopeo", "--insecure-policy", *args, env=environment, check=check)
 
 
-def _package_folder() -> str:
-    # The same asyncsync that this process would import, installed or not.
+def package_folder() -> str:
+    """Where the asyncsync is that this process would import, installed or not."""
     spec = importlib.util.find_spec("asyncsync")
     return str(Path(spec.origin).parent.parent) if spec and spec.origin else ""

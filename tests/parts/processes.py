@@ -24,6 +24,7 @@ NEEDED = {
     "engine": ("root", "dockerd", "containerd", "runc", "docker", "mount", "busybox"),
     "registry": ("docker-registry", "htpasswd", "openssl", "skopeo"),
     "podman": ("root", "podman"),
+    "shellcheck": ("shellcheck",),
 }
 
 
