@@ -1,0 +1,615 @@
+"""The workflows, run as GitHub runs them, on real registries and a real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from parts.actions import Annotation, Call, JobResult, Run, Runner, StepFailed
+from parts.commands import package_folder
+from parts.engine import Engine
+from parts.processes import clean_environment
+from parts.registry import Registry
+
+ROOT = Path(__file__).parent.parent.parent
+SYNC = ".github/workflows/images-sync.yaml"
+LARGE = ".github/workflows/images-sync-large.yaml"
+README_COMMANDS = (ROOT / "README.md").read_text().splitlines()
+PAYLOADS = [
+    "$(touch pwned)",
+    "`touch pwned`",
+    '"; touch pwned; "',
+    "'; touch pwned; '",
+    "a[$(touch pwned)]",
+    "x && touch pwned",
+    "--help",
+]
+
+OTHERS_WORKFLOW = """\
+on: push
+jobs:
+  mirror:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1
+      - name: Sync
+        id: sync
+        uses: ./vendor/asyncsync/.github/actions/sync
+        with:
+          list: mine.txt
+          to: ${{ secrets.REGISTRY }}/${{ secrets.REGISTRY_NAMESPACE }}
+          user: ${{ secrets.REGISTRY_USER }}
+          password: ${{ secrets.REGISTRY_PASSWORD }}
+      - name: Tell
+        env:
+          COPIED: ${{ steps.sync.outputs.copied }}
+          UNCHANGED: ${{ steps.sync.outputs.unchanged }}
+          FAILED: ${{ steps.sync.outputs.failed }}
+        run: echo "$COPIED copied, $UNCHANGED unchanged, $FAILED failed"
+"""
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PATH whose python3 makes virtual environments that have asyncsync already.
+
+    Installing it anew for every job took most of the time; one test does it for real.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    python, prepared = shlex.quote(sys.executable), folder / "prepared" / "bin"
+    prepared.mkdir(parents=True)
+    # -P: the package that is tested, and not the copy in the workspace that it runs in
+    _script(prepared / "asyncsync", f'exec {python} -P -m asyncsync "$@"')
+    _script(prepared / "pip", "exit 0")
+    _script(
+        folder / "python3",
+        f'if [ "$1 $2" = "-m venv" ]; then cp -r {shlex.quote(str(prepared.parent))} "$3"; '
+        f'else exec {python} "$@"; fi',
+    )
+    return folder
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+class GitHub:
+    """Our repository at GitHub: its secrets, its settings, and lists that the test writes."""
+
+    def __init__(
+        self, folder: Path, engine: Engine, installed: Path, source: str, target: Registry
+    ) -> None:
+        self.folder, self.engine, self.source, self.target = folder, engine, source, target
+        self._installed = installed
+        self.secrets = {
+            "REGISTRY": target.host,
+            "REGISTRY_USER": target.user or "",
+            "REGISTRY_PASSWORD": target.password,
+            "REGISTRY_NAMESPACE": "team",
+        }
+        self.settings: dict[str, str] = {}
+        self.lists: dict[str, str] = {}
+
+    def write(self, *names: str, to: str = "images.yaml") -> None:
+        """Write a list; a name without registry is one of the test's own."""
+        self.lists[to] = "".join(f"{name}\n" for name in names)
+
+    def named(self, *names: str) -> list[str]:
+        return [f"{self.source}/{name}" for name in names]
+
+    def runner(
+        self, change: Callable[[Path], None] = lambda workspace: None, *, fork: bool = False
+    ) -> Runner:
+        """Our repository with the test's lists in it; `change` is called at each checkout."""
+
+        def edit(workspace: Path) -> None:
+            for name, text in self.lists.items():
+                (workspace / name).write_text(text)
+            change(workspace)
+
+        return Runner(
+            ROOT, folder=self.folder / "github", secrets=self.secrets,
+            settings=self.settings, fork=fork, variables=self.variables(), edit=edit,
+        )  # fmt: skip
+
+    def variables(self) -> Mapping[str, str]:
+        path = clean_environment(self.folder)["PATH"]
+        return {
+            "PATH": f"{self._installed}:{path}",
+            "PYTHONPATH": package_folder(),
+            "DOCKER_HOST": self.engine.url,
+        }
+
+
+@pytest.fixture
+def github(
+    tmp_path: Path, engine: Engine, installed: Path, registry: Registry,
+    locked_registry: Registry, namespace: str,
+) -> GitHub:  # fmt: skip
+    there = GitHub(tmp_path, engine, installed, f"{registry.host}/{namespace}", locked_registry)
+    there.secrets["REGISTRY_NAMESPACE"] = namespace  # the target is other tests' too
+    return there
+
+
+@pytest.fixture
+def put(registry: Registry, namespace: str) -> Callable[[str], None]:
+    def put(name: str) -> None:
+        repository, _, tag = name.partition(":")
+        registry.put_image(f"{namespace}/{repository}", tag)
+
+    return put
+
+
+def workspace_of(job: JobResult) -> Path:
+    assert job.workspace is not None
+    return job.workspace
+
+
+def ours(job: JobResult) -> list[Annotation]:
+    """The annotations without the one that GitHub adds to whatever fails."""
+    return [a for a in job.annotations if not a.message.startswith("Process completed with")]
+
+
+def nothing_was_executed(run: Run) -> bool:
+    ran = [job.workspace for job in run.jobs if job.workspace]
+    return not any(list(workspace.parent.rglob("pwned")) for workspace in ran)
+
+
+def check_no_secret(run: Run, *secrets: str) -> None:
+    """No line of any log holds a secret, but for the one that tells the runner to hide it."""
+    for job in run.jobs:
+        assert not job.left_behind
+        for step in job.steps:
+            for line in step.raw.splitlines():
+                if not line.startswith("::add-mask::"):
+                    assert not any(secret in line for secret in secrets), line
+    for folder in run.artifacts.values():
+        for file in folder.rglob("*"):
+            if file.is_file():
+                text = file.read_text()
+                assert not any(secret in text for secret in secrets)
+                assert "add-mask" not in text
+
+
+def test_a_push_brings_the_images_and_tells_of_them(
+    github: GitHub, put: Callable[[str], None], namespace: str
+) -> None:
+    put("a:1")
+    put("b:2")
+    github.write("# what we need", *github.named("a:1", "b:2"))
+
+    run = github.runner().push(SYNC)
+
+    job = run.job("sync")
+    assert run.conclusion == "success", job.log
+    assert github.target.tags(f"{namespace}/a") == ["1"]
+    assert github.target.tags(f"{namespace}/b") == ["2"]
+    assert len(job.step("Succeeded").lines) == 2
+    assert ours(job) == []
+    assert "2 copied" in job.summary
+    outputs = job.steps[2].outputs
+    assert {name: outputs[name] for name in ("copied", "unchanged", "failed")} == {
+        "copied": "2", "unchanged": "0", "failed": "0",
+    }  # fmt: skip
+    kept = run.artifacts["image-sync"]
+    assert {file.name for file in kept.iterdir()} >= {"succeeded.log", "report.json", "failed.yaml"}
+    assert json.loads((kept / "report.json").read_text())["counts"]["copied"] == 2
+    check_no_secret(run, github.target.password)
+    assert run.permissions == {}
+    assert job.permissions == {"contents": "read"}
+    assert job.timeout_minutes == 350
+    assert run.concurrency == {"group": "Image Synchr-refs/heads/main", "cancel-in-progress": False}
+
+
+@pytest.mark.timeout(400)
+def test_the_action_installs_all_that_it_needs_and_serves_other_repositories(
+    github: GitHub, put: Callable[[str], None], namespace: str, tmp_path: Path
+) -> None:
+    """Nothing is installed beforehand; the other repository has this one in a folder."""
+    put("a:1")
+    other = tmp_path / "other"
+    (other / ".github/workflows").mkdir(parents=True)
+    (other / "mine.txt").write_text(f"{github.source}/a:1\n")
+    (other / ".github/workflows/mirror.yaml").write_text(OTHERS_WORKFLOW)
+    ours = other / "vendor/asyncsync"
+    for name in ("asyncsync", ".github/actions"):
+        shutil.copytree(ROOT / name, ours / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, ours / name)
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    runner = Runner(
+        other, folder=tmp_path / "github", secrets=github.secrets,
+        variables={
+            "PATH": f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}",
+            "DOCKER_HOST": github.engine.url, **pip,
+            # where pip's own settings are
+            "XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME", f"{os.environ['HOME']}/.config"),
+        },
+    )  # fmt: skip
+
+    run = runner.push(".github/workflows/mirror.yaml")
+
+    job = run.job("mirror")
+    assert run.conclusion == "success", job.log
+    assert job.step("Tell").lines == ("1 copied, 0 unchanged, 0 failed",)
+    assert json.loads(Path(job.step("Sync").outputs["report"]).read_text())["via"] == "engine"
+    assert github.target.tags(f"{namespace}/a") == ["1"]
+
+
+def test_the_next_push_finds_everything_in_place(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    github.write(*github.named("a:1"))
+    github.runner().push(SYNC)
+    run = github.runner().push(SYNC)
+    assert run.conclusion == "success"
+    assert "1 unchanged" in run.job("sync").summary
+
+
+def test_a_missing_image_is_told_at_its_line_and_the_others_are_shown(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    github.write("# base", *github.named("gone:7", "a:1"))
+
+    run = github.runner().push(SYNC)
+
+    job = run.job("sync")
+    assert run.conclusion == "failure"
+    (told,) = ours(job)
+    assert (told.level, told.file, told.line) == ("error", "images.yaml", 2)
+    assert "has no tag 7" in told.message or "gone" in told.message
+    assert "Correct the name or the tag in the list" in told.message
+    (line,) = job.step("Succeeded").lines
+    assert "a:1" in line
+    assert "1 copied" in job.summary
+    assert "1 failed" in job.summary
+    failed = (run.artifacts["image-sync"] / "failed.yaml").read_text()
+    assert f"{github.source}/gone:7" in failed.splitlines()
+    assert job.steps[2].outputs["failed"] == "1"
+
+
+def test_mistakes_of_a_list_are_told_at_their_lines_and_nothing_moves(github: GitHub) -> None:
+    github.write("Nginx:1", "ok:1", "bad tag:1")
+    run = github.runner().push(SYNC)
+    job = run.job("sync")
+    assert run.conclusion == "failure"
+    assert [(a.level, a.file, a.line) for a in ours(job)] == [
+        ("error", "images.yaml", 1), ("error", "images.yaml", 3),
+    ]  # fmt: skip
+    assert job.step("Succeeded").lines == ("No image is in place.",)
+    assert "2 mistakes" in job.summary
+
+
+@pytest.mark.parametrize("workflow", [SYNC, LARGE])
+@pytest.mark.parametrize("missing", ["REGISTRY", "REGISTRY_USER", "REGISTRY_PASSWORD"])
+def test_a_missing_secret_is_named_in_one_error(
+    github: GitHub, workflow: str, missing: str
+) -> None:
+    del github.secrets[missing]
+    github.write(*github.named("a:1"))
+    run = github.runner().push(workflow)
+    assert run.conclusion == "failure"
+    (told,) = ours(run.jobs[0])
+    assert told.title == "Secrets are missing"
+    assert told.message.startswith(f"Not set: {missing}. Set them in")
+    assert "fork" not in told.message
+    assert {job.conclusion for job in run.jobs[1:]} <= {"skipped"}
+
+
+def test_a_fork_is_told_why_it_has_no_secrets(github: GitHub) -> None:
+    github.secrets.clear()
+    github.write(*github.named("a:1"))
+    run = github.runner(fork=True).push(SYNC)
+    (told,) = ours(run.job("sync"))
+    assert told.message.startswith("Not set: REGISTRY REGISTRY_USER REGISTRY_PASSWORD.")
+    assert "This is a fork" in told.message
+    assert run.job("sync").step("Succeeded").lines == ("No image is in place.",)
+    assert run.artifacts == {}
+
+
+def test_a_namespace_may_be_missing(
+    github: GitHub, put: Callable[[str], None], namespace: str
+) -> None:
+    put(f"{namespace}-root:1")
+    del github.secrets["REGISTRY_NAMESPACE"]
+    github.write(*github.named(f"{namespace}-root:1"))
+    assert github.runner().push(SYNC).conclusion == "success"
+    assert github.target.tags(f"{namespace}-root") == ["1"]
+
+
+def test_registry_and_namespace_may_be_variables_and_are_shown_then(
+    github: GitHub, put: Callable[[str], None], namespace: str
+) -> None:
+    put("a:1")
+    for name in ("REGISTRY", "REGISTRY_NAMESPACE"):
+        github.settings[name] = github.secrets.pop(name)
+    github.write(*github.named("a:1"))
+    run = github.runner().push(SYNC)
+    assert run.conclusion == "success"
+    assert f"to {github.target.host}/{namespace}, 8 at once" in run.job("sync").log
+
+
+def test_what_is_chosen_by_hand_holds(github: GitHub, put: Callable[[str], None]) -> None:
+    put("a:1")
+    github.write(*github.named("gone:1", "a:1"), to="other list.yaml")
+    chosen = {
+        "list": "other list.yaml", "concurrency": "1", "fail-fast": "true", "via": "engine",
+        "timeout": "60",
+    }  # fmt: skip
+    run = github.runner().dispatch(SYNC, inputs=chosen)
+    job = run.job("sync")
+    assert job.timeout_minutes == 60
+    report = json.loads((run.artifacts["image-sync"] / "report.json").read_text())
+    assert [outcome["status"] for outcome in report["outcomes"]] == ["failed", "not_started"]
+    assert [(a.level, a.file) for a in ours(job)] == [
+        ("error", "other list.yaml"), ("warning", None),
+    ]  # fmt: skip
+    assert " 1 at once" in job.log
+
+
+@pytest.mark.parametrize("minutes", ["0", "4", "soon", "a[$(touch pwned)]", "1e3"])
+def test_a_wrong_timeout_is_one_error(github: GitHub, minutes: str) -> None:
+    workflow = (ROOT / SYNC).read_text()
+    assert "fromJSON(inputs.timeout" in workflow  # which refuses what is no number, at GitHub
+    job = _settings_job(github, minutes)
+    (told,) = ours(job)
+    assert told.title == "Wrong timeout"
+    assert not list(workspace_of(job).parent.rglob("pwned"))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "deadline"), [("350", "20400s"), ("60", "3240s"), ("5", "180s"), ("1440", "85800s")]
+)
+def test_the_deadline_leaves_time_for_what_comes_before_and_behind(
+    github: GitHub, minutes: str, deadline: str
+) -> None:
+    job = _settings_job(github, minutes)
+    assert job.step("settings").outputs == {"deadline": deadline}
+
+
+def _settings_job(github: GitHub, minutes: str) -> JobResult:
+    """The action that checks the settings, in a workflow of a test."""
+    source = github.folder / "repository"
+    workflow = source / ".github/workflows/settings.yaml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text(f"""\
+on: push
+jobs:
+  check:
+    runs-on: ubuntu-latest
+    env:
+      MINUTES: {json.dumps(minutes)}
+    steps:
+      - uses: actions/checkout@{"0" * 40}
+      - id: settings
+        uses: ./.github/actions/settings
+        with:
+          registry: ${{{{ secrets.REGISTRY }}}}
+          user: ${{{{ secrets.REGISTRY_USER }}}}
+          password: ${{{{ secrets.REGISTRY_PASSWORD }}}}
+          minutes: ${{{{ env.MINUTES }}}}
+""")
+    actions = source / ".github/actions"
+    actions.symlink_to(ROOT / ".github/actions")
+    runner = Runner(
+        source, folder=github.folder / "github", secrets=github.secrets,
+        variables=github.variables(),
+    )  # fmt: skip
+    return runner.push(".github/workflows/settings.yaml").job("check")
+
+
+@pytest.fixture(
+    params=["$(touch pwned)", "`touch pwned`", "\"'; touch pwned #", "a\\b %41 ${IFS} <&>|*?~"],
+    ids=["dollar", "backtick", "quotes", "others"],
+)
+def odd_registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
+    """A registry whose password is a shell's nightmare."""
+    with Registry(tmp_path / "odd", user="odd user", password=request.param) as registry:
+        yield registry
+
+
+def test_a_secret_arrives_as_it_is_whatever_it_holds(
+    github: GitHub, put: Callable[[str], None], odd_registry: Registry
+) -> None:
+    put("a:1")
+    github.secrets |= {
+        "REGISTRY": odd_registry.host, "REGISTRY_USER": "odd user",
+        "REGISTRY_PASSWORD": odd_registry.password,
+    }  # fmt: skip
+    github.write(*github.named("a:1"))
+    run = github.runner().push(SYNC)
+    assert run.conclusion == "success", run.job("sync").log
+    assert nothing_was_executed(run)
+    check_no_secret(run, odd_registry.password)
+
+
+def test_a_secret_of_several_lines_injects_nothing(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    github.secrets["REGISTRY_PASSWORD"] = "first-half\n::error::pwned\nsecond-half"
+    github.write(*github.named("a:1"))
+    run = github.runner().push(SYNC)
+    job = run.job("sync")
+    assert run.conclusion == "failure"
+    assert not any("pwned" in annotation.message for annotation in ours(job))
+    (told,) = ours(job)
+    assert told.title.startswith("Authentication failed: ")
+    check_no_secret(run, "first-half", "second-half")
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_a_hostile_input_is_text_and_nothing_else(github: GitHub, payload: str) -> None:
+    github.write(*github.named("a:1"))
+    run = github.runner().dispatch(SYNC, inputs={"list": payload, "concurrency": payload})
+    assert run.conclusion == "failure"
+    assert nothing_was_executed(run)
+    run = github.runner().dispatch(LARGE, inputs={"list": payload, "shards": payload})
+    assert run.conclusion == "failure"
+    assert nothing_was_executed(run)
+
+
+def test_a_hostile_list_is_text_and_nothing_else(github: GitHub) -> None:
+    github.write(
+        *PAYLOADS, "::error::pwned", "##[error]pwned", "a:1 | <img src=x> | [x](http://evil)",
+        "::add-mask::a", "::stop-commands::x", "name\r::error::pwned",
+    )  # fmt: skip
+    run = github.runner().push(SYNC)
+    job = run.job("sync")
+    assert run.conclusion == "failure"
+    assert nothing_was_executed(run)
+    assert len(ours(job)) == 10
+    assert all(a.file == "images.yaml" for a in ours(job)[:9])
+    assert "<img" not in job.summary
+    assert "](http://evil" not in job.summary
+    masks = [m for step in job.steps for m in step.masks]
+    assert "a" not in masks
+
+
+def test_a_cancelled_job_tells_what_is_in_place_and_the_next_one_goes_on(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    names = [f"image{n}:1" for n in range(12)]
+    for name in names:
+        put(name)
+    github.write(*github.named(*names))
+
+    def is_told_of_a_copy(line: str) -> bool:
+        return line.lstrip().startswith("copied")
+
+    run = github.runner().dispatch(SYNC, inputs={"concurrency": "1"}, cancel_when=is_told_of_a_copy)
+
+    job = run.job("sync")
+    assert run.conclusion == "cancelled"
+    report = json.loads((run.artifacts["image-sync"] / "report.json").read_text())
+    assert len(report["outcomes"]) == 12
+    copied = report["counts"]["copied"]
+    assert 1 <= copied < 12
+    assert len(job.step("Succeeded").lines) == copied
+    assert "not started" in job.summary
+    run = github.runner().push(SYNC)
+    assert run.conclusion == "success"
+    assert f"{copied} unchanged" in run.job("sync").summary
+
+
+def test_a_large_list_is_split_and_told_as_one(
+    github: GitHub, put: Callable[[str], None], namespace: str
+) -> None:
+    names = ["a:1", "a:2", "b:1", "c:1", "d:1"]
+    for name in names:
+        put(name)
+    github.write(*github.named(*names), to="images-large.yaml")
+
+    run = github.runner().dispatch(LARGE, inputs={"shards": "3"})
+
+    assert run.conclusion == "success", "\n".join(job.log for job in run.jobs)
+    parts = run.jobs_of("sync")
+    assert [job.name for job in parts] == ["Part 1/3", "Part 2/3", "Part 3/3"]
+    assert [job.summary for job in parts] == ["", "", ""]
+    assert "5 copied" in run.job("summary").summary
+    report = json.loads((run.artifacts["image-sync"] / "report.json").read_text())
+    assert [outcome["line"] for outcome in report["outcomes"]] == [1, 2, 3, 4, 5]
+    assert github.target.tags(f"{namespace}/a") == ["1", "2"]
+    check_no_secret(run, github.target.password)
+
+
+def test_a_large_list_with_a_missing_image_is_red_once_and_at_its_line(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    github.write(*github.named("a:1", "gone:1"), to="images-large.yaml")
+    run = github.runner().dispatch(LARGE, inputs={"shards": "2"})
+    assert [job.conclusion for job in run.jobs_of("sync")] == ["success", "failure"]
+    merged = run.job("summary")
+    assert merged.conclusion == "failure"
+    assert [(a.file, a.line) for a in ours(merged)] == [("images-large.yaml", 2)]
+    assert "1 copied" in merged.summary
+    assert "1 failed" in merged.summary
+
+
+def test_a_part_that_left_no_report_is_not_forgotten(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    put("b:1")
+    github.write(*github.named("a:1", "b:1"), to="images-large.yaml")
+    machines = iter(["plan", "part 1", "part 2", "summary"])
+
+    def lose_the_second_part(_: Path) -> None:
+        if next(machines) == "part 2":
+            raise StepFailed("the machine is gone")
+
+    run = github.runner(lose_the_second_part).dispatch(LARGE, inputs={"shards": "2"})
+
+    merged = run.job("summary")
+    assert merged.conclusion == "failure"
+    assert "1 not started" in merged.summary
+    failed = (run.artifacts["image-sync"] / "failed.yaml").read_text().splitlines()
+    assert [line for line in failed if not line.startswith("#")] == github.named("b:1")
+
+
+@pytest.mark.parametrize(
+    ("images", "shards", "jobs"),
+    [(0, "0", 1), (50, "0", 1), (51, "0", 2), (2000, "0", 20), (3, "4", 4), (3, "007", 7)],
+)
+def test_a_list_is_split_by_its_length_unless_told_otherwise(
+    images: int, shards: str, jobs: int, github: GitHub
+) -> None:
+    github.write(*(f"image{n}:1" for n in range(images)), to="images-large.yaml")
+
+    def copy_nothing(workspace: Path) -> None:
+        action = workspace / ".github/actions/sync/action.yml"
+        declared = action.read_text().partition("outputs:")[0]
+        nothing = "runs: {using: composite, steps: [{run: 'true', shell: bash}]}\n"
+        action.write_text(declared + nothing)
+
+    run = github.runner(copy_nothing).dispatch(LARGE, inputs={"shards": shards})
+    names = [job.name for job in run.jobs_of("sync")]
+    assert names == [f"Part {index}/{jobs}" for index in range(1, jobs + 1)]
+
+
+@pytest.mark.parametrize("shards", ["257", "-1", "1.5", "many", "1000"])
+def test_a_wrong_number_of_jobs_is_one_error(github: GitHub, shards: str) -> None:
+    github.write("a:1", to="images-large.yaml")
+    run = github.runner().dispatch(LARGE, inputs={"shards": shards})
+    (told,) = ours(run.job("plan"))
+    assert told.title == "Wrong number of jobs"
+    assert {job.conclusion for job in run.jobs[1:]} == {"skipped"}
+
+
+def test_ci_runs_the_readmes_test_command_as_root_on_every_python(
+    tmp_path: Path, installed: Path
+) -> None:
+    """`sudo` here only notes what it was given: the suite cannot run inside itself."""
+    command = next(line for line in README_COMMANDS if line.startswith("tests/run"))
+    noted = tmp_path / "noted"
+    _script(tmp_path / "sudo", f'echo "$@" >>{noted}; env | grep ^ASYNCSYNC_ >>{noted}')
+
+    def python(call: Call) -> Mapping[str, str]:
+        return {"python-path": f"/python/{call.inputs['python-version']}/bin/python"}
+
+    run = Runner(
+        ROOT, folder=tmp_path / "github", stand_ins={"actions/setup-python": python},
+        variables={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    ).push(".github/workflows/ci.yaml")  # fmt: skip
+
+    assert run.conclusion == "success"
+    versions = [job.matrix["python"] for job in run.jobs_of("test")]
+    assert versions[0] == "3.11"
+    assert versions[-1] == "3.x"  # the newest, whatever it is
+    lines = noted.read_text().splitlines()
+    assert lines[0] == f"--preserve-env=CI,ASYNCSYNC_PYTHON {command}"
+    assert lines[1] == "ASYNCSYNC_PYTHON=/python/3.11/bin/python"
+    assert len(lines) == 2 * len(versions)
