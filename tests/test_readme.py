@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 import click
 import pytest
+import yaml
 from parts.commands import Command
 from parts.engine import Engine
 from parts.registry import Registry
@@ -41,7 +42,7 @@ class Stage:
         self.folder, self.target = folder, f"{target.host}/team"
         self._at = f"{source.host}/{namespace}/"
         self._host = source.host
-        (list_,) = blocks("yaml")
+        list_ = blocks("yaml")[0]
         for name in ("alpine:3.22", "nginx:1.27", "quay.io/prometheus/prometheus:v3.1.0"):
             repository, tag = name.split(":")
             source.put_image(f"{namespace}/{repository}", tag, size=300_000)
@@ -94,6 +95,38 @@ def test_the_commands_for_ci_run_and_leave_their_files(
     assert done.returncode == 1, done.stderr  # its list has a tag that does not exist
     assert done.stdout == (stage.folder / "report.json").read_text()
     assert "redis:7.99" in (stage.folder / "failed.yaml").read_text()
+
+
+def test_the_parts_of_a_list_are_copied_and_told_as_one(
+    stage: Stage, engine: Engine, asyncsync_command: Command
+) -> None:
+    commands = re.findall(r"^\$ asyncsync (.*)$", blocks("console")[2], re.MULTILINE)
+    env = {"REGISTRY": stage.target}
+    for command in commands:
+        written, _, output = command.partition(" > ")
+        done = asyncsync_command(*written.split(), engine=engine, env=env)
+        if output:
+            (stage.folder / output).write_text(done.stdout)
+    assert done.returncode == 1, done.stderr  # its list has a tag that does not exist
+    assert done.stdout.splitlines()[-2].startswith("3 copied, 1 failed.")
+
+
+def test_the_step_for_other_workflows_fits_the_action() -> None:
+    (step,) = yaml.safe_load(blocks("yaml")[1])
+    path = step["uses"].removeprefix("OWNER/asyncsync/").removesuffix("@COMMIT")
+    action = yaml.safe_load((ROOT / path / "action.yml").read_text())
+    assert set(step["with"]) <= set(action["inputs"])
+    (told,) = re.findall(r"# outputs: (.*)", README)
+    assert told.split(", ") == list(action["outputs"])
+
+
+def test_the_secrets_and_workflows_that_it_names_are_the_real_ones() -> None:
+    workflows = [read.read_text() for read in sorted((ROOT / ".github/workflows").glob("images*"))]
+    for text in workflows:
+        for name in set(re.findall(r"secrets\.(\w+)", text)):
+            assert f"`{name}`" in README
+        (title,) = re.findall(r"^name: (.*)$", text, re.MULTILINE)
+        assert f"*{title}*" in README
 
 
 def test_the_command_that_runs_the_main_job_does_all_the_set_up(
