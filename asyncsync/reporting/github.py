@@ -171,7 +171,7 @@ def _not_tried(report: Report) -> Iterator[Annotation]:
         if counts[status]
     ]
     if told:
-        again = "Run the same command again: what is in place is skipped."
+        again = "Run it again: what is in place is skipped."
         yield Annotation(Level.WARNING, "Not copied", f"{', '.join(told)}. {again}")
 
 

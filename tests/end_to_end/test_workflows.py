@@ -329,11 +329,11 @@ def test_a_namespace_may_be_missing(
     assert github.target.tags(f"{namespace}-root") == ["1"]
 
 
-def test_registry_and_namespace_may_be_variables_and_are_shown_then(
+def test_all_but_the_password_may_be_variables_and_are_shown_then(
     github: GitHub, put: Callable[[str], None], namespace: str
 ) -> None:
     put("a:1")
-    for name in ("REGISTRY", "REGISTRY_NAMESPACE"):
+    for name in ("REGISTRY", "REGISTRY_NAMESPACE", "REGISTRY_USER"):
         github.settings[name] = github.secrets.pop(name)
     github.write(*github.named("a:1"))
     run = github.runner().push(SYNC)
