@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from parts.manifests import Registries, image, index, raw
 
 from asyncsync.model import errors
-from asyncsync.model.errors import CopyError, Where
+from asyncsync.model.errors import AuthenticationFailed, CopyError, RateLimited, Where
 from asyncsync.model.events import Event, Noted
 from asyncsync.model.job import CopyJob
-from asyncsync.model.manifest import OCI_INDEX
+from asyncsync.model.manifest import OCI_INDEX, Descriptor
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.model.spec import Position
@@ -136,9 +137,34 @@ async def test_a_source_out_of_reach_is_left_to_the_engine_and_asked_no_more() -
     asking = Asking(registries)
     for _ in range(3):
         assert await asking() == Sighting(None, settled=False, target_asked=False)
-    assert registries.asked == ["HEAD s.example"]
+    assert sorted(registries.asked) == ["HEAD s.example", "HEAD t.example"]  # both at once
     assert len(asking.notes) == 1
     assert "pulls by tag" in asking.notes[0]
+
+
+async def test_source_and_target_are_asked_at_once() -> None:
+    registries = Registries()
+    registries.put(SOURCE, image("c"))
+    met = {"s.example": anyio.Event(), "t.example": anyio.Event()}
+
+    class Meeting(Registries):
+        async def resolve(self, ref: Reference) -> Descriptor | None:
+            met[str(ref.place)].set()
+            for event in met.values():  # nobody goes on before the other one is asked, too
+                await event.wait()
+            return await registries.resolve(ref)
+
+    with anyio.fail_after(10):
+        assert (await Asking(Meeting())()).digest == image("c").digest
+
+
+async def test_if_neither_can_be_asked_the_source_is_told_first_and_nothing_in_a_group() -> None:
+    failing_both: dict[str, Callable[[], CopyError]] = {
+        "s.example": lambda: RateLimited("slower", Where("s.example")),
+        "t.example": lambda: AuthenticationFailed("no", Where("t.example")),
+    }
+    with pytest.raises(RateLimited):
+        await Asking(Registries(failing=failing_both))()
 
 
 async def test_one_bad_answer_costs_only_its_own_image_and_three_in_a_row_the_host() -> None:

@@ -7,6 +7,7 @@ import json
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -20,6 +21,7 @@ from asyncsync.model.access import Credential
 from asyncsync.model.errors import CopyError, Where
 from asyncsync.model.events import Advised, BytesMoved, Event, Noted
 from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.manifest import OCI_MANIFEST, RawManifest
 from asyncsync.model.outcome import Outcome, Status
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
@@ -185,6 +187,31 @@ async def test_a_digest_that_the_target_does_not_confirm_is_no_copy(stage: Stage
     (outcome,) = await stage.copy(retries=3)
     assert isinstance(outcome.error, errors.DigestMismatch)
     assert other in outcome.error.what
+    assert len(stage.engine.asked("/distribution/")) == 1
+
+
+async def test_a_target_that_names_the_digest_to_us_needs_no_word_through_the_engine(
+    stage: Stage,
+) -> None:
+    stage.registries.put(TARGET, RawManifest(OCI_MANIFEST, b"", Digest.parse(DIGEST)))
+    (outcome,) = await stage.copy()
+    assert (outcome.status, str(outcome.digest)) == (Status.COPIED, DIGEST)
+    assert not stage.engine.asked("/distribution/")
+
+
+@pytest.mark.parametrize("answer", ["another", "nothing", "an error"])
+async def test_a_target_that_tells_us_something_else_is_asked_through_the_engine(
+    stage: Stage, answer: str
+) -> None:
+    """Its name may mean another registry here than in the engine's network."""
+    if answer == "another":
+        stage.registries.put(TARGET, image("another"))
+    if answer == "an error":
+        gone = errors.RegistryUnavailable("gone", Where("t.example"))
+        break_it = partial(stage.registries.failing.setdefault, "t.example", lambda: gone)
+        stage.engine.before["tag"].append(break_it)
+    (outcome,) = await stage.copy()
+    assert outcome.status is Status.COPIED
     assert len(stage.engine.asked("/distribution/")) == 1
 
 

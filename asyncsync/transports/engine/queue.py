@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 LONG_SECONDS = 30.0  # so long in all, and somebody who could change it wants to know
 ADVICE = (
-    "layers have to wait, since this engine fetches 3 and sends 5 at a time. Where each connection "
-    'is slow by itself, set "max-concurrent-downloads" and "max-concurrent-uploads" to 16 in '
-    "/etc/docker/daemon.json, then: systemctl reload docker. Where the whole line is slow, that "
-    "gains nothing"
+    "layers have to wait for the engine, which fetches 3 and sends 5 at a time unless told "
+    'otherwise. Where each connection is slow by itself, set "max-concurrent-downloads" and '
+    '"max-concurrent-uploads" to 16 in /etc/docker/daemon.json, then: systemctl reload docker. '
+    "Where the whole line is slow, that gains nothing"
 )
 
 

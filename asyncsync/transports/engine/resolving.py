@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from anyio import create_task_group
 
 from asyncsync.model.errors import (
     AuthenticationFailed,
@@ -25,6 +29,9 @@ from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.transports.contracts import Manifests
 from asyncsync.transports.stepping import Steps
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 # The engine may reach a registry that we cannot: its proxy, its mirror, its certificates.
 _UNREACHABLE = (RegistryUnavailable, TlsError, TimedOut)
@@ -83,12 +90,13 @@ class Resolver:
         given_up = {host for host, misses in self._misses.items() if misses >= _MISSES_MAX}
         if str(job.source.place) in without | given_up:
             return Sighting(job.source.digest, settled=False, target_asked=False)
-        found = await self._resolved(job.source)
+        target_asked = str(job.target.place) not in without | given_up
+        found, there = await _both(
+            self._resolved(job.source), self._at_target(job) if target_asked else _nothing()
+        )
         if found is None:
             raise _not_found(job.source)
         chosen = await self._chosen(job, found, observe)
-        target_asked = str(job.target.place) not in without | given_up
-        there = await self._at_target(job) if target_asked else None
         same = {chosen.digest} if job.platforms else {chosen.digest, found.digest}
         if there and (there.digest in same or await self._same_config(job, chosen, there)):
             return Sighting(chosen.digest, unchanged=there.digest)
@@ -172,6 +180,29 @@ class Resolver:
             return parse_manifest(raw)
         except ValueError as error:
             raise UnsupportedManifest(f"{ref}: {error}", Where(str(ref.place))) from error
+
+
+async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Await both at once. If both fail, the first one's error is raised; bare, not in a group."""
+    results: dict[int, Any] = {}
+    errors: dict[int, Exception] = {}
+
+    async def one(number: int, each: Awaitable[Any]) -> None:
+        try:
+            results[number] = await each
+        except Exception as error:  # noqa: BLE001  it is raised below
+            errors[number] = error
+
+    async with create_task_group() as group:
+        group.start_soon(one, 0, first)
+        group.start_soon(one, 1, second)
+    if errors:
+        raise errors[min(errors)]
+    return results[0], results[1]
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _platform(config: bytes) -> Platform | None:
