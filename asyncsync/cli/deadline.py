@@ -18,9 +18,14 @@ class Deadline:
     began: float = field(default_factory=time.monotonic)
 
     @property
+    def over(self) -> float:
+        """From when on (by the same clock) nothing of us may be left."""
+        return self.began + self.seconds
+
+    @property
     def end(self) -> float:
-        """From when on (by the same clock) what is under way is given up."""
-        return self.began + self.seconds - min(self.seconds / 4, _CLEANING_SECONDS)
+        """From when on what is under way is given up."""
+        return self.over - min(self.seconds / 4, _CLEANING_SECONDS)
 
     @property
     def last_call(self) -> float:

@@ -29,6 +29,7 @@ class Ending:
         self.tell: Callable[[str], None] = Output(sys.stderr).line
         self.warn: Callable[[str], None] = self.tell
         self.list_name = "the list"
+        self.nothing = "Nothing was copied"  # what holds if the command does not get to its work
         self.secrets: tuple[str, ...] = ()
         self.traceback = False
 
@@ -52,10 +53,13 @@ class Ending:
         """Turn whatever leaves the block into words and an exit code."""
         try:
             yield
-        except (click.exceptions.Exit, click.ClickException):
+        except click.exceptions.Exit:
+            raise
+        except click.ClickException as error:  # it shows itself, but not on a page
+            self._show(error, [error.format_message()])
             raise
         except KeyboardInterrupt:
-            self.tell("Stopped. Nothing was copied.")
+            self.tell(f"Stopped. {self.nothing}.")
             raise click.exceptions.Exit(self.interruption.exit_code) from None
         except Exception as error:  # noqa: BLE001  the last place: no traceback reaches a user
             raise click.exceptions.Exit(self._failed(error)) from None
@@ -87,7 +91,7 @@ class Ending:
         if isinstance(error, ListError | PlanError):
             self.page.tell_mistakes(error.mistakes, list_name=self.list_name, secrets=self.secrets)
         else:
-            self.page.tell_trouble(words)
+            self.page.tell_trouble(words, nothing=self.nothing)
 
     def _words(self, error: AsyncsyncError) -> Iterator[str]:
         from asyncsync.model.errors import ListError, PlanError

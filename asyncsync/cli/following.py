@@ -59,7 +59,7 @@ async def follow(
 
     with (
         _stopping(stop, telling, interruption),
-        _in_time(deadline, drain, stop, telling),
+        _in_time(deadline, drain, stop, telling, interruption),
         _repeating(_LOOK_SECONDS, telling.tell_alive),
     ):
         try:
@@ -86,17 +86,17 @@ def _stopping(
 
     def begin() -> None:
         telling.tell_stopping(interruption.name)
-        loop.call_later(_STOP_SECONDS, _leave, telling, interruption.exit_code)
+        loop.call_later(_STOP_SECONDS, _leave, telling, interruption)
         stop()
 
     with interruption.calling(lambda: loop.call_soon_threadsafe(begin)):
         yield
 
 
-def _leave(telling: Telling, code: int) -> None:
+def _leave(telling: Telling, interruption: Interruption) -> None:
     """End although something hangs: what is known is told, and nothing twice."""
     telling.finish(telling.so_far())
-    os._exit(code)
+    os._exit(FAILED if interruption.signal is None else interruption.exit_code)
 
 
 @contextmanager
@@ -105,6 +105,7 @@ def _in_time(
     drain: Callable[[], None],
     stop: Callable[[], None],
     telling: Telling,
+    interruption: Interruption,
 ) -> Iterator[None]:
     """Inside the block, nothing is begun from the last call on, and all is over by the end."""
     if deadline is None:
@@ -118,7 +119,8 @@ def _in_time(
 
     def end() -> None:
         telling.tell_expired()
-        timers.append(loop.call_later(_STOP_SECONDS, _leave, telling, FAILED))
+        rest = min(_STOP_SECONDS, deadline.over - time.monotonic())
+        timers.append(loop.call_later(rest, _leave, telling, interruption))
         stop()
 
     now = time.monotonic()

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
 
 from asyncsync.cli.files import STDIN, reason
@@ -36,15 +36,18 @@ class Page:
         self._said: Counter[github.Level] = Counter()
         self._reported = False
 
-    def mask(self, secrets: Iterable[str], *, output: Literal["table", "json"]) -> None:
-        """Have the runner blank out `secrets` from now on; before anything else is written."""
+    def mask(self, secrets: Iterable[str], *, names: Iterable[str] = ()) -> None:
+        """Have the runner blank out `secrets` from now on; before anything else is written.
+
+        `names` may be secret, too: the runner knows them, but not as the page has to write them.
+        """
         # Not where it stays: the runner takes these lines out of its log, but not out of a file.
-        # Hence stdout where it may be, since stderr is what people keep.
-        file = sys.stdout if output == "table" else sys.stderr
-        if file is None or _is_file(file):
+        # It gives us two pipes; a single one is somebody's `2>&1 | tee log`.
+        if _is_file(sys.stderr) or _are_one(sys.stdout, sys.stderr):
             return
-        out = Output(file)
-        for command in github.masks(secrets):
+        written = (form for name in names if (form := markdown.plain(name)) != name)
+        out = Output(sys.stderr)
+        for command in github.masks((*secrets, *written)):
             out.write(f"{command}\n")
         out.flush()
 
@@ -93,14 +96,19 @@ class Page:
             )
         )
 
-    def tell_trouble(self, lines: Sequence[str]) -> None:
-        """Show why the command could not go on. Secrets are out of `lines` already."""
-        heading = "The run did not come to its end" if self._reported else "Nothing was copied"
+    def tell_trouble(self, lines: Sequence[str], *, nothing: str) -> None:
+        """Show why the command could not go on. Secrets are out of `lines` already.
+
+        `nothing`: what holds if it has not reported anything: `Nothing was copied`.
+        """
+        heading = "The run did not come to its end" if self._reported else nothing
         error = github.Annotation(github.Level.ERROR, heading, "\n".join(lines))
         self._annotate([error])
         self._summarize(lambda limit: markdown.message(heading, lines, limit_bytes=limit))
 
     def _annotate(self, annotations: Iterable[github.Annotation]) -> None:
+        if _is_file(sys.stderr):  # where no runner reads them
+            return
         err = Output(sys.stderr)
         for each in annotations:
             self._said[each.level] += 1
@@ -161,8 +169,18 @@ class Checkout:
         return f"{self._pages}/{quote(os.fsencode(path))}#L{at.line}"
 
 
-def _is_file(file: TextIO) -> bool:
+def _is_file(file: TextIO | None) -> bool:
+    status = _status(file)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _are_one(first: TextIO | None, second: TextIO | None) -> bool:
+    one, other = _status(first), _status(second)
+    return one is not None and other is not None and os.path.samestat(one, other)
+
+
+def _status(file: TextIO | None) -> os.stat_result | None:
     try:
-        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return os.fstat(file.fileno()) if file else None
     except (OSError, ValueError):  # nothing of the system's: a test, or somebody's buffer
-        return False
+        return None

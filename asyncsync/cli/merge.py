@@ -10,7 +10,7 @@ import click
 from asyncsync.cli.ending import FAILED, Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from asyncsync.model.outcome import Report
@@ -68,20 +68,33 @@ def merge(
     \b
     Exit codes: 0 all images are in place; 1 some are not; 2 a file cannot be read or written.
     """
-    from asyncsync.cli.files import check_writable
     from asyncsync.reporting.json_reading import read_plan, read_report
     from asyncsync.reporting.merging import merged
 
+    ending.nothing = "Nothing was merged"
     if not reports and plan_file is None:
         raise click.UsageError("Name the reports to merge, or the plan they were to carry out.")
-    taken: dict[Path, str] = {}
-    for option, path in (("--failed-list", failed_list), ("--report", report)):
-        if path:
-            check_writable(option, path, taken)
     plan = _read(plan_file, read_plan) if plan_file else None
     whole = merged([_read(path, read_report) for path in reports], plan)
-    _tell(ending, whole, output, failed_list=failed_list, report_file=report)
-    raise click.exceptions.Exit(0 if whole.ok else FAILED)
+    _check(whole, [*reports, *filter(None, [plan_file])], failed_list, report)
+    complete = _tell(ending, whole, output, failed_list=failed_list, report_file=report)
+    raise click.exceptions.Exit(0 if whole.ok and complete else FAILED)
+
+
+def _check(
+    whole: Report, read: Sequence[Path], failed_list: Path | None, report_file: Path | None
+) -> None:
+    """Make sure that nothing is written over what was read, or over a list of images."""
+    import os
+
+    from asyncsync.cli.files import check_writable
+
+    taken = {Path(os.path.realpath(path)): "what is merged" for path in read}
+    lists = {outcome.job.at.file for outcome in whole.outcomes}
+    taken |= {Path(os.path.realpath(name)): "a list of images" for name in lists}
+    for option, path in (("--failed-list", failed_list), ("--report", report_file)):
+        if path:
+            check_writable(option, path, taken)
 
 
 def _read(path: Path, parse: Callable[[str], T]) -> T:
@@ -109,36 +122,36 @@ def _tell(
     *,
     failed_list: Path | None,
     report_file: Path | None,
-) -> None:
+) -> bool:
+    """Write the files, then tell; whether all of it could be written."""
     import sys
 
     from asyncsync.cli.files import reason, replace
     from asyncsync.cli.output import Output
-    from asyncsync.model.errors import ConfigurationError
     from asyncsync.model.foreign import shown
     from asyncsync.reporting import failed_list as lists
     from asyncsync.reporting.json import report_json
     from asyncsync.reporting.verdict import verdict
 
-    try:
-        if failed_list:
-            replace(failed_list, lists.failed_list(whole))
-        if report_file:
-            replace(report_file, f"{report_json(whole)}\n")
-    except OSError as error:
-        name = shown(str(error.filename or "a file"))
-        raise ConfigurationError(f"{name} cannot be written: {reason(error)}.") from error
+    def written(option: str, path: Path | None, text: Callable[[Report], str]) -> Path | None:
+        if path is None:
+            return None
+        try:
+            replace(path, text(whole))
+        except OSError as error:
+            ending.tell(f"{option} {shown(str(path))} cannot be written ({reason(error)}).")
+            return None
+        return path
+
+    listed = written("--failed-list", failed_list, lists.failed_list)
+    reported = written("--report", report_file, lambda report: f"{report_json(report)}\n")
     if ending.page:
-        ending.page.tell_report(
-            whole, destination=None, report_path=report_file, failed_list=failed_list
-        )
+        ending.page.tell_report(whole, destination=None, report_path=reported, failed_list=listed)
     out = Output(sys.stdout)
-    named = shown(str(failed_list)) if failed_list else None
-    for line in (
-        [report_json(whole)]
-        if output == "json"
-        else verdict(whole, succeeded_log=None, failed_list=named)
-    ):
+    named = shown(str(listed)) if listed else None
+    told = verdict(whole, failed_list=named, again="the sync")
+    for line in [report_json(whole)] if output == "json" else told:
         out.line(line)
     if out.failed:
-        ending.tell(f"stdout cannot be written: {reason(out.failed)}.")
+        ending.tell(f"stdout cannot be written ({reason(out.failed)}).")
+    return out.failed is None and (listed, reported) == (failed_list, report_file)

@@ -48,7 +48,7 @@ def run(ending: Ending, images: str, given: Given) -> int:
     chosen = _settings(images, given)
     ending.secrets = chosen.secrets
     if ending.page:
-        ending.page.mask(ending.secrets, output=chosen.output)
+        ending.page.mask(ending.secrets, names=chosen.names)
     text = files.list_text(images)
     plan = planned(lists.read(text, images), [chosen.to], chosen.platforms)
     if chosen.shard:

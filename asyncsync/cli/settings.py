@@ -78,6 +78,12 @@ class Settings:
         ours = self.credential.secrets if self.credential else ()
         return (*ours, *self.access.secrets)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Where we go, and as whom: no secrets of ours, but a CI system may hold them as such."""
+        user = self.credential.username if self.credential else ""
+        return tuple(filter(None, (str(self.to.place), self.to.namespace, user)))
+
     def options(self, observe: Observe) -> Options:
         """The same, as the library takes it, with whoever listens."""
         return {

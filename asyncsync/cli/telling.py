@@ -100,8 +100,9 @@ class Telling:
             )
 
     def tell_expired(self) -> None:
-        """Say that the deadline is here."""
-        self._log.warning("expired", under_way=len(self._under_way))
+        """Say that the deadline is here, if anything is given up for it."""
+        if len(self._under_way):
+            self._log.warning("expired", under_way=len(self._under_way))
 
     def finish(self, report: Report) -> None:
         """Tell what was not told yet, write the files, tell the end; once."""

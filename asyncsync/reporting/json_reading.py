@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from asyncsync.model.spec import ListWarning, Position
 
 T = TypeVar("T")
 _VERSION = 1
+_NUMBER_MAX = 2**63
 _KINDS = {
     name: kind
     for name, kind in vars(errors).items()
@@ -64,15 +64,15 @@ class _Object:
 
     def whole(self, name: str) -> int:
         number = int(self._field(name, int, "a whole number"))
-        if not 0 <= number < 2**63:
+        if not 0 <= number < _NUMBER_MAX:
             raise self._wrong(name, "a whole number from 0 up")
         return number
 
     def number(self, name: str) -> float:
-        number = float(self._field(name, (int, float), "a number"))
-        if not (math.isfinite(number) and number >= 0):
+        number = self._field(name, (int, float), "a number")
+        if not 0 <= number < _NUMBER_MAX:  # which NaN is not, either
             raise self._wrong(name, "a number from 0 up")
-        return number
+        return float(number)
 
     def yes(self, name: str) -> bool:
         return self._value.get(name) is True

@@ -33,11 +33,14 @@ _SPLIT = "<!---->"
 _SPLIT_AFTER = frozenset("@#$:.")
 _ACTIVE = re.compile(
     r"""
-      ^ (?: [!-/:-@\[-`{-~] | [0-9] (?=[0-9]*[.)]) )   # what begins a list, a heading, a rule
-    | (?<=[wW]) \.               # www.
-    | : (?= / | [\w+-]+: )       # http://, :tada:
-    | \# (?= \w )                # numbers of issues
-    | [$&*<>@\[-`{-~]            # emphasis, links, HTML, code, cells; all the others do nothing
+      (?<! \w ) _++ | _++ (?! \w )   # emphasis; inside a word it is none, and stays: GitHub
+                                     # looks for a secret name letter by letter
+    | ^ [!-/:-@\[-^`{-~]             # what begins a list, a heading, a rule
+    | ^ [0-9] (?= [0-9]* [.)] (?: \s | $ ) )
+    | (?<=[wW]) \.                   # www.
+    | : (?= / | [\w+-]+: )           # http://, :tada:
+    | \# (?= \w )                    # numbers of issues
+    | [$&*<>@\[-^`{-~]               # emphasis, links, HTML, code, cells; the others do nothing
     """,
     re.VERBOSE,
 )
@@ -53,8 +56,7 @@ def plain(text: str, *, limit: int = _LINE_MAX) -> str:
 
 
 def _harmless(match: re.Match[str]) -> str:
-    sign = match[0]
-    return f"&#{ord(sign)};{_SPLIT if sign in _SPLIT_AFTER else ''}"
+    return "".join(f"&#{ord(s)};{_SPLIT if s in _SPLIT_AFTER else ''}" for s in match[0])
 
 
 def summary(

@@ -17,9 +17,16 @@ _POSITIONS_MAX = 5
 
 
 def verdict(
-    report: Report, *, succeeded_log: str | None, failed_list: str | None = None
+    report: Report,
+    *,
+    succeeded_log: str | None = None,
+    failed_list: str | None = None,
+    again: str = "the same command",
 ) -> Iterator[str]:
-    """Tell a finished run's failures and counts. `succeeded_log`, `failed_list`: names of files."""
+    """Tell a finished run's failures and counts. `succeeded_log`, `failed_list`: names of files.
+
+    `again`: what is to be run to try it again.
+    """
     for cause in causes(report.outcomes):
         yield from _about(cause, failed_list)
         yield ""
@@ -29,10 +36,8 @@ def verdict(
     yield " ".join([counts(report), _moved(report), *_files(report, succeeded_log, failed_list)])
     if report.counts[Status.FAILED] and not _ended_early(report):
         passing = any(outcome.error and outcome.error.transient for outcome in report.outcomes)
-        again = (
-            "Run the same command again to retry" if passing else "Then run the same command again"
-        )
-        yield f"{again}: what is in place is skipped."
+        retry = f"Run {again} again to retry" if passing else f"Then run {again} again"
+        yield f"{retry}: what is in place is skipped."
 
 
 def counts(report: Report) -> str:

@@ -278,6 +278,26 @@ async def test_a_deadline_that_passes_before_the_engine_answers_starts_nothing(
     assert statuses(report) == [Status.NOT_STARTED] * 3
 
 
+async def test_a_deadline_that_finds_nothing_under_way_says_nothing_of_giving_up(
+    tmp_path: Path,
+) -> None:
+    class Lingers(Scripted):
+        async def __aiter__(self) -> AsyncIterator[Outcome]:  # type: ignore[override]
+            async for outcome in super().__aiter__():
+                yield outcome
+            await anyio.sleep(0.8)  # beyond what the deadline leaves for copying
+
+    screen = Screen(tmp_path)
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Scripted]:
+        async with screen.opening() as run:
+            yield Lingers(run._run)
+
+    await screen.follow(opening(), Deadline(4, began=time.monotonic() - 2.5))
+    assert "deadline" not in screen.stderr.getvalue()
+
+
 async def test_a_run_that_ends_in_time_hears_nothing_of_its_deadline(tmp_path: Path) -> None:
     screen = Screen(tmp_path)
     await screen.follow(deadline=Deadline(3600))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,8 @@ def test_json_on_stdout_is_the_merged_report() -> None:
         (("--plan", "ok.json"), "ok.json is not what sync or plan wrote: the document.jobs is"),
         (("ok.json", "--report", "no/where"), "--report no/where cannot be written: there is no"),
         (("ok.json", "--report", "x", "--failed-list", "x"), "--report x is what --failed-list"),
+        (("ok.json", "--report", "ok.json"), "--report ok.json is what is merged."),
+        (("ok.json", "--failed-list", "images.yaml"), "--failed-list images.yaml is a list of im"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be_is_one_message(
@@ -104,3 +108,53 @@ def test_nothing_to_merge_says_what_to_name() -> None:
     done = call("merge")
     assert done.exit_code == 2
     assert "Name the reports to merge" in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_named_and_all_the_rest_is_told() -> None:
+    write("ok.json", outcome("a:1", 1))
+    done = call("merge", "ok.json", "--report", "/dev/full", "--failed-list", "failed.yaml")
+    assert done.exit_code == 1
+    assert done.stderr == "--report /dev/full cannot be written (No space left on device).\n"
+    assert done.stdout.startswith("1 copied.")
+    assert Path("failed.yaml").exists()
+
+
+def test_a_report_that_cannot_be_told_is_no_success(tmp_path: Path) -> None:
+    write("ok.json", outcome("a:1", 1))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "asyncsync", "merge", "--output", "json", "ok.json"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "stdout cannot be written (No space left on device).\n"
+
+
+def test_what_failed_is_to_be_synced_again_and_not_merged_again() -> None:
+    write("1.json", outcome("a:1", 1, Status.FAILED))
+    done = call("merge", "1.json")
+    assert done.stdout.splitlines()[-1] == ("Then run the sync again: what is in place is skipped.")
+
+
+def test_on_github_a_merge_that_fails_does_not_say_that_nothing_was_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "page.md")
+    done = call("merge", "absent.json")
+    assert "::error title=Nothing was merged::absent.json cannot be read" in done.stderr
+    assert Path("page.md").read_text().startswith("## Nothing was merged\n")
+
+
+def test_on_github_the_parts_have_one_page_and_one_annotation_of_a_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for name, file in (("GITHUB_STEP_SUMMARY", "page.md"), ("GITHUB_OUTPUT", "outputs")):
+        monkeypatch.setenv(name, file)
+    write("1.json", outcome("a:1", 1))
+    write("2.json", outcome("b:1", 2, Status.FAILED))
+    done = call("merge", "1.json", "2.json", "--report", "all.json")
+    assert len([line for line in done.stderr.splitlines() if line.startswith("::error")]) == 1
+    assert Path("page.md").read_text().startswith("## 1 copied, **1 failed**\n")
+    assert f"report={Path('all.json').absolute()}" in Path("outputs").read_text()

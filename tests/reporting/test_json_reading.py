@@ -79,6 +79,7 @@ def test_a_report_of_an_older_version_lacks_some_words_of_an_error(report: Repor
         ({"outcomes": [1]}, "the document.outcomes[0] is no object"),
         ({"seconds": -1}, "the document.seconds is not a number from 0 up"),
         ({"seconds": True}, "the document.seconds is not a number"),
+        ({"seconds": 10**400}, "the document.seconds is not a number from 0 up"),
         ({"via": 1}, "the document.via is not text"),
     ],
 )

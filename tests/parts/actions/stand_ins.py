@@ -132,10 +132,12 @@ class Artifacts:
                 )
             shutil.copytree(self.paths[name], to, dirs_exist_ok=True)
             return {"download-path": str(to)}
-        for found, path in self.paths.items():
-            if fnmatch.fnmatchcase(found, inputs.get("pattern") or "*"):
-                merged = inputs.get("merge-multiple") == "true"
-                shutil.copytree(path, to if merged else to / found, dirs_exist_ok=True)
+        pattern = inputs.get("pattern") or "*"
+        found = {n: path for n, path in self.paths.items() if fnmatch.fnmatchcase(n, pattern)}
+        # As its source has it: a single artifact gets no folder of its own.
+        merged = inputs.get("merge-multiple") == "true" or len(found) == 1
+        for name, path in found.items():
+            shutil.copytree(path, to if merged else to / name, dirs_exist_ok=True)
         return {"download-path": str(to)}
 
 
