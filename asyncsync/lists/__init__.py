@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 
 from asyncsync.lists.entry import BLANKS, Entry, mistake, understood
 from asyncsync.lists.lines import in_lines, numbered
-from asyncsync.lists.structured import in_yaml
 from asyncsync.model.errors import ListError
 from asyncsync.model.spec import ImageSpec, Mistake, Position
 
@@ -51,8 +50,11 @@ def read(text: str, name: str) -> tuple[ImageSpec, ...]:
     """
     text = text.removeprefix(_BOM)
     _, first = next(numbered(text), (1, ""))
-    structured = _YAML.match(first.lstrip(BLANKS))
-    return _all(in_yaml(text, name) if structured else in_lines(text, name))
+    if not _YAML.match(first.lstrip(BLANKS)):
+        return _all(in_lines(text, name))
+    from asyncsync.lists.structured import in_yaml  # lines need no parser of YAML
+
+    return _all(in_yaml(text, name))
 
 
 def entries(texts: Iterable[str]) -> tuple[ImageSpec, ...]:
