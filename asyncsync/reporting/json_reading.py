@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from asyncsync.model import errors
 from asyncsync.model.errors import CopyError, Where
-from asyncsync.model.foreign import quoted
+from asyncsync.model.foreign import quoted, shown
 from asyncsync.model.job import CopyJob, Plan, Step
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.platform import Platform
@@ -156,7 +156,7 @@ def _job(told: _Object, platforms: tuple[Platform, ...] = ()) -> CopyJob:
 
 
 def _position(told: _Object) -> Position:
-    return Position(told.text("file"), told.whole("line"))
+    return Position(shown(told.text("file")), told.whole("line"))
 
 
 def _error(told: _Object, job: CopyJob) -> CopyError:

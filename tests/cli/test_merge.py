@@ -158,3 +158,15 @@ def test_on_github_the_parts_have_one_page_and_one_annotation_of_a_cause(
     assert len([line for line in done.stderr.splitlines() if line.startswith("::error")]) == 1
     assert Path("page.md").read_text().startswith("## 1 copied, **1 failed**\n")
     assert f"report={Path('all.json').absolute()}" in Path("outputs").read_text()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 100_000, "/", "../..", "::error::x"])
+def test_whatever_a_report_calls_its_list_is_a_name_and_nothing_else(name: str) -> None:
+    document = json.loads(Path(write("1.json", outcome("a:1", 1, Status.FAILED))).read_text())
+    document["outcomes"][0]["file"] = name
+    Path("1.json").write_text(json.dumps(document))
+    done = call("merge", "1.json", "--failed-list", "failed.yaml")
+    assert done.exit_code == 1
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    assert "bug" not in done.stderr
+    assert not any(line.startswith("::") for line in done.output.splitlines())
