@@ -201,6 +201,24 @@ def test_the_benchmark_that_it_names_runs() -> None:
     assert "scheduler ÷ a task a job" in done.stdout
 
 
+@pytest.mark.engine  # it starts an engine and registries of its own
+@pytest.mark.registry
+def test_the_benchmark_of_the_engine_way_runs_and_judges_its_goals() -> None:
+    line = blocks("bash")[-1].splitlines()[-2]
+    _, script, *options = line.split()
+    small = ["--images", "2", "--rounds", "1", "--scale", "0.05"]
+    contenders = ["--contenders", "serial,xargs-8,asyncsync-8"]
+    done = subprocess.run(
+        [sys.executable, script, *options, *small, *contenders], cwd=ROOT, text=True,
+        capture_output=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "latency: 45 ms round trip; default limits of 3 down, 5 up" in done.stdout
+    for judged in ("× serial (goal 4)", "× xargs-8 (goal 1)", "with nothing changed (goal 10)"):
+        assert judged in done.stdout
+    assert f"repeat: python {script} {' '.join(options)}" in done.stdout
+
+
 def test_every_option_and_variable_is_in_the_table_and_no_other() -> None:
     (table,) = re.findall(r"^\| option \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
     rows = [row.replace("\\|", "/").split("|")[1:-1] for row in table.strip().splitlines()[2:]]
