@@ -15,9 +15,11 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Report
 from asyncsync.reporting import failed_list as lists
+from asyncsync.reporting.causes import left
 from asyncsync.reporting.json import report_json
 from asyncsync.reporting.json_reading import read_plan, read_report
-from asyncsync.reporting.merging import merged
+from asyncsync.reporting.merging import merged, strangers
+from asyncsync.reporting.units import count
 from asyncsync.reporting.verdict import verdict
 
 T = TypeVar("T")
@@ -35,7 +37,13 @@ def run(
 ) -> int:
     """Carry out `asyncsync merge` and return its exit code. Raises ConfigurationError."""
     plan = _read(plan_file, read_plan) if plan_file else None
-    whole = merged([_read(path, read_report) for path in reports], plan)
+    read = {path: _read(path, read_report) for path in reports}
+    whole = merged(list(read.values()), plan)
+    if plan:
+        for path, each in read.items():
+            if number := strangers(each, plan):
+                strange = f"{shown(str(path))}: {count(number, 'image')} of it not in the plan"
+                ending.tell(f"{strange}, and left out. Were both made for the same destination?")
     _check(whole, (*reports, *filter(None, [plan_file])), failed_list, report)
     listed = _written(ending, "--failed-list", failed_list, lists.failed_list(whole))
     reported = _written(ending, "--report", report, f"{report_json(whole)}\n")
@@ -44,7 +52,8 @@ def run(
     named = shown(str(listed)) if listed else None
     told = verdict(whole, failed_list=named, again="the sync")
     out = Output(sys.stdout)
-    for line in [report_json(whole)] if output == "json" else told:
+    missing = [f"{each.told}. Run the sync again." for each in left(whole.outcomes)]
+    for line in [report_json(whole)] if output == "json" else (*missing, *told):
         out.line(line)
     if out.failed:
         ending.tell(f"stdout cannot be written ({reason(out.failed)}).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace as replaced
 from typing import TYPE_CHECKING
 
 from asyncsync.cli.files import reason, replace
@@ -57,6 +58,7 @@ class Telling:
         self._via = "engine"  # until the run says so; this version has no other way
         self._began = time.monotonic()
         self._lost: set[Path] = set()
+        self._why = "a failure ended the run before"  # of what is not tried to its end
         self.complete = True
 
     def observe(self, event: Event) -> None:
@@ -88,10 +90,12 @@ class Telling:
 
     def tell_stopping(self, signal: str) -> None:
         """Answer a signal."""
+        self._why = f"{signal} stopped the run"
         self._log.warning("stopped", signal=signal, under_way=len(self._under_way))
 
     def tell_closing(self, seconds: float) -> None:
         """Say that the deadline is near: from now on nothing is begun."""
+        self._why = "the deadline came first"
         under_way = len(self._under_way)
         waiting = len(self._plan.jobs) - len(self._ended) - under_way
         if waiting:
@@ -109,6 +113,7 @@ class Telling:
         if self._finished:
             return
         self._finished = True
+        report = replaced(report, outcomes=tuple(map(self._explained, report.outcomes)))
         for outcome in report.outcomes:
             if outcome.job not in self._told:
                 self.tell(outcome)
@@ -137,6 +142,11 @@ class Telling:
     def _last_known(self, job: CopyJob) -> Outcome:
         begun = Status.CANCELLED if job in self._under_way else Status.NOT_STARTED
         return self._ended.get(job) or Outcome(job, begun)
+
+    def _explained(self, outcome: Outcome) -> Outcome:
+        if outcome.in_place or outcome.error:
+            return outcome
+        return replaced(outcome, notes=(*outcome.notes, self._why))
 
     def _write_files(self, report: Report) -> None:
         wanted = (

@@ -5,6 +5,7 @@ Pure, and in no format: a table, a summary page and an annotation word it each i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,7 +20,8 @@ from asyncsync.model.errors import (
     TlsError,
 )
 from asyncsync.model.foreign import shown
-from asyncsync.model.outcome import Outcome
+from asyncsync.model.outcome import Outcome, Status
+from asyncsync.reporting.units import count
 
 # What these say is about the host, whatever image met it first, and however it was worded.
 _ABOUT_THE_HOST = (AuthenticationFailed, RateLimited, RegistryUnavailable, TlsError)
@@ -71,6 +73,31 @@ def causes(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
     for failure in _failures(outcomes):
         groups.setdefault(_key(failure.error), []).append(failure)
     return tuple(Cause(tuple(group), _common(group)) for group in groups.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Images that nobody tried to their end, with the reason as their last note gives it."""
+
+    status: Status
+    why: str
+    images: int
+
+    @property
+    def told(self) -> str:
+        """`3 images not started: the deadline came first`. One line, safe to print."""
+        what = f"{count(self.images, 'image')} {self.status.replace('_', ' ')}"
+        return f"{what}: {shown(self.why)}" if self.why else what
+
+
+def left(outcomes: Iterable[Outcome]) -> tuple[Left, ...]:
+    """Group what is neither in place nor failed, by what became of it and why."""
+    images = Counter(
+        (outcome.status, outcome.notes[-1] if outcome.notes else "")
+        for outcome in outcomes
+        if not outcome.in_place and outcome.error is None
+    )
+    return tuple(Left(status, why, number) for (status, why), number in images.items())
 
 
 def positions(failures: Sequence[Failure]) -> str:

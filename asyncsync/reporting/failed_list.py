@@ -33,6 +33,6 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _reason(outcome: Outcome) -> str:
-    if outcome.error is None:
-        return str(outcome.status)
-    return shown(f"{outcome.status}: {outcome.error}")
+    why = outcome.error or (outcome.notes[-1] if outcome.notes else None)
+    status = outcome.status.replace("_", " ")
+    return shown(f"{status}: {why}") if why else status

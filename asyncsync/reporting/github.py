@@ -14,13 +14,14 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from asyncsync.model.foreign import shown
-from asyncsync.model.outcome import Report, Status
+from asyncsync.model.outcome import Report
 from asyncsync.model.spec import ListWarning, Mistake, Position
-from asyncsync.reporting.causes import Cause, Failure, causes, positions
+from asyncsync.reporting.causes import Cause, Failure, causes, left, positions
 from asyncsync.reporting.units import count
 
 ANNOTATIONS_MAX = 10  # of a level and a step; GitHub drops what is above
 _POSITIONS_MAX = 5
+_LEFT_MAX = 3  # reasons; a run has one, merged ones have few
 _MASKED_MIN = 4  # characters; a shorter mask would blank out ordinary words of the log
 _WORDS = {"CopyError": "Not copied", "TlsError": "TLS error"}  # others' names are words already
 
@@ -164,15 +165,10 @@ def _further(further: Sequence[Cause], failed_list: str | None) -> Annotation:
 
 
 def _not_tried(report: Report) -> Iterator[Annotation]:
-    counts = report.counts
-    told = [
-        f"{counts[status]} {status.replace('_', ' ')}"
-        for status in (Status.CANCELLED, Status.NOT_STARTED)
-        if counts[status]
-    ]
-    if told:
+    if groups := left(report.outcomes):
+        told = [f"{each.told}." for each in groups[:_LEFT_MAX]]
         again = "Run it again: what is in place is skipped."
-        yield Annotation(Level.WARNING, "Not copied", f"{', '.join(told)}. {again}")
+        yield Annotation(Level.WARNING, "Not copied", "\n".join([*told, again]))
 
 
 def _each(

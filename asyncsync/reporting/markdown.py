@@ -14,7 +14,7 @@ from typing import TypeAlias
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.spec import Mistake, Position
-from asyncsync.reporting.causes import Cause, Failure, causes
+from asyncsync.reporting.causes import Cause, Failure, causes, left
 from asyncsync.reporting.units import count, duration, size
 
 PAGE_BYTES_MAX = 900 * 1024  # GitHub drops a step's page of more than 1 MiB, whole
@@ -22,6 +22,7 @@ _NAMED_MAX = 50  # positions of one cause; more are found faster in a file
 _LINE_MAX = 1100  # characters: a message with its step and registry, both bounded already
 _NOTE_MAX = 200  # characters; a row is to be seen at a glance
 _DIGEST_MAX = 12  # hexadecimal digits, as docker shows
+_LEFT_MAX = 3  # reasons; a run has one, merged ones have few
 _BREAK = "<br>\n  "  # the blanks keep the next line within its entry
 
 Link: TypeAlias = Callable[[Position], str | None]
@@ -74,10 +75,10 @@ def summary(
     """
     found, outcomes = causes(report.outcomes), report.outcomes
     files = [plain(name) for name in (report_path, failed_list) if name]
-    head = _head(report, destination)
+    head, untried = _head(report, destination), _untried(report)
     # What comes with whatever is cut, with the longest numbers that it can have.
     frame = _cut_off(found, len(outcomes), files) + _table((), len(outcomes), len(outcomes))
-    room = limit_bytes - _bytes(head) - _bytes(frame)
+    room = limit_bytes - _bytes(head) - _bytes(untried) - _bytes(frame)
     if room < 0:
         return ""
     failures, room = _fitting((_cause(cause, link, files) for cause in found), room)
@@ -85,7 +86,7 @@ def summary(
     rows, _ = _fitting(map(_row, outcomes) if not left else (), room)
     cut = _cut_off(left, len(outcomes) - len(rows), files)
     table = _table(rows, len(rows), len(outcomes)) if rows else ""
-    return "".join([head, *failures, cut, table])
+    return "".join([head, *failures, untried, cut, table])
 
 
 def mistakes(
@@ -142,6 +143,14 @@ def _head(report: Report, destination: str | None) -> str:
     return (
         f"## {', '.join(counts)}\n\n"
         f"{moved}{duration(report.seconds)}{to}, via {plain(report.via)}.\n\n"
+    )
+
+
+def _untried(report: Report) -> str:
+    """An entry for each reason why images were not tried to their end."""
+    return "".join(
+        f"- {plain(each.told)}.{_BREAK}Run it again: what is in place is skipped.\n"
+        for each in left(report.outcomes)[:_LEFT_MAX]
     )
 
 

@@ -36,6 +36,12 @@ def merged(reports: Sequence[Report], plan: Plan | None = None) -> Report:
     )
 
 
+def strangers(report: Report, plan: Plan) -> int:
+    """How many outcomes of a report are about nothing that the plan has."""
+    planned = {(job.source, job.target) for job in plan.jobs}
+    return sum(_way(outcome) not in planned for outcome in report.outcomes)
+
+
 def _way(outcome: Outcome) -> _Way:
     return outcome.job.source, outcome.job.target
 

@@ -244,8 +244,8 @@ async def test_near_the_deadline_nothing_is_begun_and_what_is_under_way_may_end(
     ]
     assert "1 copied, 2 not started." in screen.stdout.getvalue()
     left = (tmp_path / "failed.yaml").read_text().splitlines()
-    assert left[1:] == ["# not_started", "docker.io/library/missing:1", "# not_started",
-                        "docker.io/library/redis:7"]  # fmt: skip
+    why = "# not started: the deadline came first"
+    assert left[1:] == [why, "docker.io/library/missing:1", why, "docker.io/library/redis:7"]
 
 
 async def test_at_the_deadline_what_is_under_way_is_given_up(tmp_path: Path) -> None:
@@ -313,3 +313,18 @@ def test_a_deadline_leaves_time_to_end_and_to_clean_up(
 ) -> None:
     deadline = Deadline(seconds, began=0)
     assert (deadline.last_call, deadline.end) == pytest.approx((last_call, end))
+
+
+async def test_each_way_of_ending_early_is_the_reason_of_what_it_left(tmp_path: Path) -> None:
+    async def fails(job: CopyJob, observe: Observe) -> Copied:
+        raise CopyError("the disk is full", Where("docker.io"), ends_run=True)
+
+    screen = Screen(tmp_path, failed_list=tmp_path / "failed.yaml", report=tmp_path / "report.json")
+    await screen.follow(screen.opening(fails))
+
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert [outcome["notes"] for outcome in document["outcomes"]] == [
+        [], ["a failure ended the run before"], ["a failure ended the run before"],
+    ]  # fmt: skip
+    why = "# not started: a failure ended the run before"
+    assert (tmp_path / "failed.yaml").read_text().splitlines().count(why) == 2

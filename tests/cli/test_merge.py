@@ -63,6 +63,7 @@ def test_a_part_whose_report_is_missing_is_not_in_place() -> None:
     told = call("merge", "--plan", "plan.json", one, "--failed-list", "failed.yaml")
     assert told.exit_code == 1
     assert told.stdout.splitlines() == [
+        "1 image not started: no report tells of it. Run the sync again.",
         "c:1 (images.yaml:3): there is no tag 1 (resolve at docker.io).",
         "  Correct the name or the tag in the list, or comment the line out with #.",
         "",
@@ -170,3 +171,15 @@ def test_whatever_a_report_calls_its_list_is_a_name_and_nothing_else(name: str) 
     assert done.exception is None or isinstance(done.exception, SystemExit)
     assert "bug" not in done.stderr
     assert not any(line.startswith("::") for line in done.output.splitlines())
+
+
+def test_a_report_that_is_about_something_else_than_the_plan_is_told() -> None:
+    Path("other.yaml").write_text("z:1\n")
+    strange = write("strange.json", outcome("z:1", 1))
+    told = call("merge", "--plan", "plan.json", strange)
+    assert told.exit_code == 1
+    assert told.stderr == (
+        "strange.json: 1 image of it not in the plan, and left out. "
+        "Were both made for the same destination?\n"
+    )
+    assert told.stdout.startswith("3 images not started: no report tells of it. Run the sync ag")

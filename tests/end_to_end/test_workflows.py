@@ -320,7 +320,7 @@ def test_mistakes_of_a_list_are_told_at_their_lines_and_nothing_moves(github: Gi
     assert [(a.level, a.file, a.line) for a in ours(job)] == [
         ("error", "images.yaml", 1), ("error", "images.yaml", 3),
     ]  # fmt: skip
-    assert job.step("Succeeded").lines == ("No image is in place.",)
+    assert job.step("Succeeded").lines == ("No image yet.",)
     assert "2 mistakes" in job.summary
 
 
@@ -335,8 +335,9 @@ def test_a_missing_secret_is_named_in_one_error(
     assert run.conclusion == "failure"
     (told,) = ours(run.jobs[0])
     assert told.title == "Secrets are missing"
-    assert told.message.startswith(f"Not set: {missing}. Set them in")
+    assert told.message.startswith(f"Not set: {missing}. Set it in")
     assert "fork" not in told.message
+    assert run.jobs[0].summary == f"**Secrets are missing.** {told.message}\n"
     assert {job.conclusion for job in run.jobs[1:]} <= {"skipped"}
 
 
@@ -347,7 +348,7 @@ def test_a_fork_is_told_why_it_has_no_secrets(github: GitHub) -> None:
     (told,) = ours(run.job("sync"))
     assert told.message.startswith("Not set: REGISTRY REGISTRY_USER REGISTRY_PASSWORD.")
     assert "This is a fork" in told.message
-    assert run.job("sync").step("Succeeded").lines == ("No image is in place.",)
+    assert run.job("sync").step("Succeeded").lines == ("No image yet.",)
     assert run.artifacts == {}
 
 
@@ -525,7 +526,7 @@ def test_a_cancelled_job_tells_what_is_in_place_and_the_next_one_goes_on(
     copied = report["counts"]["copied"]
     assert 1 <= copied < 12
     assert len(job.step("Succeeded").lines) == copied
-    assert "not started" in job.summary
+    assert "not started: SIGINT stopped the run" in job.summary
     run = github.runner().push(SYNC)
     assert run.conclusion == "success"
     assert f"{copied} unchanged" in run.job("sync").summary

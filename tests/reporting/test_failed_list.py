@@ -29,7 +29,7 @@ def test_each_image_stands_below_its_reason(
         "docker.io/library/redis:7.99\n"
         "# cancelled\n"
         "docker.io/library/b:1\n"
-        "# not_started\n"
+        "# not started\n"
         "ghcr.io/c/c:1\n"
     )
 

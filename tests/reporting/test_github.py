@@ -193,7 +193,8 @@ def test_what_was_not_tried_is_one_warning(ended: Callable[..., Outcome]) -> Non
         Annotation(
             Level.WARNING,
             "Not copied",
-            "3 cancelled, 5 not started. Run it again: what is in place is skipped.",
+            "3 images cancelled.\n5 images not started.\n"
+            "Run it again: what is in place is skipped.",
         )
     ]
     assert told(ended("a:1", Status.UNCHANGED)) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_the_page_is_verdict_then_failures_with_advice_then_all_images(
             ended("nginx:1.27", Status.COPIED, 1, bytes_moved=71_300_000, seconds=6.2),
             ended("redis:7", Status.UNCHANGED, 2),
             failed("redis:7.99", NotFound, "library/redis has no tag 7.99", 7),
-            ended("debian:12", Status.NOT_STARTED, 9),
+            replace(ended("debian:12", Status.NOT_STARTED, 9), notes=("the deadline came first",)),
         ),
         destination="r.example/team",
         link=linked,
@@ -103,7 +104,9 @@ def test_the_page_is_verdict_then_failures_with_advice_then_all_images(
         "71.3 MB in 5 min 2 s to r.example/team, via engine.\n\n"
         f"- **redis:7.99** ([images.yaml:7]({BLOB}/images.yaml#L7)): "
         "library/redis has no tag 7.99 (resolve at docker.io).<br>\n"
-        "  Correct the name or the tag in the list, or comment the line out with #.\n\n"
+        "  Correct the name or the tag in the list, or comment the line out with #.\n"
+        "- 1 image not started: the deadline came first.<br>\n"
+        "  Run it again: what is in place is skipped.\n\n"
         "<details><summary>4 of 4 images</summary>\n\n"
         "| Status | Image | Target | Digest | Size | Time | Note |\n"
         "| --- | --- | --- | --- | ---: | ---: | --- |\n"
@@ -111,7 +114,8 @@ def test_the_page_is_verdict_then_failures_with_advice_then_all_images(
         f"| unchanged | redis:7 | r.example/team/redis:7 | {DIGESTS[1]} |  |  |  |\n"
         "| **failed** | redis:7.99 | r.example/team/redis:7.99 |  |  | 1.5 s "
         "| library/redis has no tag 7.99 |\n"
-        "| not started | debian:12 | r.example/team/debian:12 |  |  |  |  |\n\n"
+        "| not started | debian:12 | r.example/team/debian:12 |  |  |  "
+        "| the deadline came first |\n\n"
         "</details>\n"
     )
 
