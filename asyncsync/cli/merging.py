@@ -37,11 +37,11 @@ def run(
 ) -> int:
     """Carry out `asyncsync merge` and return its exit code. Raises ConfigurationError."""
     plan = _read(plan_file, read_plan) if plan_file else None
-    read = {path: _read(path, read_report) for path in reports}
-    whole = merged(list(read.values()), plan)
+    read = [_read(path, read_report) for path in reports]
+    whole = merged(read, plan)
     if plan:
-        for path, each in read.items():
-            if number := strangers(each, plan):
+        for path, number in zip(reports, strangers(read, plan), strict=True):
+            if number:
                 strange = f"{shown(str(path))}: {count(number, 'image')} of it not in the plan"
                 ending.tell(f"{strange}, and left out. Were both made for the same destination?")
     _check(whole, (*reports, *filter(None, [plan_file])), failed_list, report)

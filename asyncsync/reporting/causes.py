@@ -75,6 +75,9 @@ def causes(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
     return tuple(Cause(tuple(group), _common(group)) for group in groups.values())
 
 
+LEFT_MAX = 3  # reasons that a page tells; a run has one, merged ones have few
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """Images that nobody tried to their end, with the reason as their last note gives it."""

@@ -16,12 +16,11 @@ from typing import TypeAlias
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Report
 from asyncsync.model.spec import ListWarning, Mistake, Position
-from asyncsync.reporting.causes import Cause, Failure, causes, left, positions
+from asyncsync.reporting.causes import LEFT_MAX, Cause, Failure, causes, left, positions
 from asyncsync.reporting.units import count
 
 ANNOTATIONS_MAX = 10  # of a level and a step; GitHub drops what is above
 _POSITIONS_MAX = 5
-_LEFT_MAX = 3  # reasons; a run has one, merged ones have few
 _MASKED_MIN = 4  # characters; a shorter mask would blank out ordinary words of the log
 _WORDS = {"CopyError": "Not copied", "TlsError": "TLS error"}  # others' names are words already
 
@@ -166,7 +165,7 @@ def _further(further: Sequence[Cause], failed_list: str | None) -> Annotation:
 
 def _not_tried(report: Report) -> Iterator[Annotation]:
     if groups := left(report.outcomes):
-        told = [f"{each.told}." for each in groups[:_LEFT_MAX]]
+        told = [f"{each.told}." for each in groups[:LEFT_MAX]]
         again = "Run it again: what is in place is skipped."
         yield Annotation(Level.WARNING, "Not copied", "\n".join([*told, again]))
 

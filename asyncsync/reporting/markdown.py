@@ -14,7 +14,7 @@ from typing import TypeAlias
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.spec import Mistake, Position
-from asyncsync.reporting.causes import Cause, Failure, causes, left
+from asyncsync.reporting.causes import LEFT_MAX, Cause, Failure, causes, left
 from asyncsync.reporting.units import count, duration, size
 
 PAGE_BYTES_MAX = 900 * 1024  # GitHub drops a step's page of more than 1 MiB, whole
@@ -22,7 +22,6 @@ _NAMED_MAX = 50  # positions of one cause; more are found faster in a file
 _LINE_MAX = 1100  # characters: a message with its step and registry, both bounded already
 _NOTE_MAX = 200  # characters; a row is to be seen at a glance
 _DIGEST_MAX = 12  # hexadecimal digits, as docker shows
-_LEFT_MAX = 3  # reasons; a run has one, merged ones have few
 _BREAK = "<br>\n  "  # the blanks keep the next line within its entry
 
 Link: TypeAlias = Callable[[Position], str | None]
@@ -150,7 +149,7 @@ def _untried(report: Report) -> str:
     """An entry for each reason why images were not tried to their end."""
     return "".join(
         f"- {plain(each.told)}.{_BREAK}Run it again: what is in place is skipped.\n"
-        for each in left(report.outcomes)[:_LEFT_MAX]
+        for each in left(report.outcomes)[:LEFT_MAX]
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from asyncsync.model.job import Plan
@@ -36,10 +36,11 @@ def merged(reports: Sequence[Report], plan: Plan | None = None) -> Report:
     )
 
 
-def strangers(report: Report, plan: Plan) -> int:
-    """How many outcomes of a report are about nothing that the plan has."""
+def strangers(reports: Sequence[Report], plan: Plan) -> Iterator[int]:
+    """How many outcomes of each report are about nothing that the plan has."""
     planned = {(job.source, job.target) for job in plan.jobs}
-    return sum(_way(outcome) not in planned for outcome in report.outcomes)
+    for report in reports:
+        yield sum(_way(outcome) not in planned for outcome in report.outcomes)
 
 
 def _way(outcome: Outcome) -> _Way:

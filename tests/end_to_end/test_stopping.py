@@ -85,6 +85,36 @@ def test_a_signal_ends_the_run_in_order_and_the_next_run_goes_on(
     assert sorted(r.path for r in puts) == sorted(f"/v2/{n}/manifests/1" for n in names[1:])
 
 
+def test_a_deadline_ends_the_run_in_order_before_it_is_over_and_the_next_run_goes_on(
+    engine: Engine, registry: Registry, own_registry: Registry, relay: Relay, namespace: str,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    names = put_and_list(registry, relay, namespace, asyncsync_command.folder)
+    to = ("--to", own_registry.host, "-c", "2", "--failed-list", "left.yaml")
+    relay.throttle(1 * MIB)
+    begun = time.monotonic()
+    done = asyncsync_command("sync", *to, "--report", "r.json", "--deadline", "8s", engine=engine)
+    assert time.monotonic() - begun < 8, "a bound that is promised to users"
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert_still(relay)
+    assert engine.open_connections() == 0
+    told = {o["target"].rpartition("/")[2]: o for o in json.loads(
+        (asyncsync_command.folder / "r.json").read_text())["outcomes"]}  # fmt: skip
+    assert {name: outcome["status"] for name, outcome in told.items()} == {
+        "small:1": "copied", "big0:1": "cancelled", "big1:1": "cancelled", "big2:1": "not_started",
+    }  # fmt: skip
+    assert all(o["notes"][-1] == "the deadline came first" for o in list(told.values())[1:])
+    left = (asyncsync_command.folder / "left.yaml").read_text().splitlines()
+    assert [line for line in left if line[0] != "#"] == [
+        f"{relay.host}/{namespace}/{name}:1" for name in names[1:]
+    ]
+
+    relay.throttle(None)
+    again = asyncsync_command("sync", "left.yaml", *to, engine=engine, timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.splitlines()[-1].startswith("3 copied")
+
+
 def test_a_second_signal_ends_the_process_without_waiting_for_anything(
     registry: Registry, namespace: str, asyncsync_command: Command
 ) -> None:
