@@ -25,7 +25,8 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import DOCKER_HUB, Reference
+from asyncsync.model.reference import Reference
+from asyncsync.stores.registry.quirks import quirks
 
 RETRY_AFTER_MAX = 24 * 3600.0  # seconds; how much of it is obeyed, the retry policy decides
 _TEXT_MAX = 300  # characters of a registry's own text
@@ -67,7 +68,7 @@ def failure(
     if answer.status == 429:
         # Docker Hub has two: a quota that is spent for hours, told in JSON, and a bare one that
         # only slows down (“Docker Hub pull usage and limits”).
-        spent = registry == DOCKER_HUB and "TOOMANYREQUESTS" in codes(answer)
+        spent = quirks(registry).quota_by_429 and "TOOMANYREQUESTS" in codes(answer)
         return RateLimited(what, where, transient=not spent, retry_after=after)
     if answer.status in _PASSING:
         return RegistryUnavailable(what, where, transient=True, retry_after=after)

@@ -11,17 +11,17 @@ from yarl import URL
 
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.reference import DOCKER_HUB, Registry
+from asyncsync.model.reference import Registry
+from asyncsync.stores.registry.quirks import quirks
 from asyncsync.stores.registry.trust import Reach, reach_of_name
 
-_HUB_API = "registry-1.docker.io"  # docker.io itself is a web site
 _CERTS = Path("/etc/docker/certs.d")  # where docker reads CAs from: HOST[:PORT]/*.crt
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def api_host(place: Registry) -> str:
     """The host, with port, that answers for `place`."""
-    return _HUB_API if place.host == DOCKER_HUB else place.host
+    return quirks(place.host).api_host or place.host
 
 
 def schemes(place: Registry, access: Access) -> tuple[str, ...]:
