@@ -16,6 +16,8 @@ AsyncsyncError
     ├── DigestMismatch        content or confirmation is not what was named
     ├── UnsupportedManifest   an image of a kind that cannot be copied this way
     ├── RefusedByTarget       the target takes no such image
+    │   ├── TypeRefused       not in this form
+    │   └── BlobsUnknown      it lacks blobs that the manifest names
     ├── NoSuchPlatform        the image does not exist for the platform asked for
     ├── DiskFull              the engine has no space left
     └── TimedOut              nothing moved for too long
@@ -28,6 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from asyncsync.model.job import Step
+from asyncsync.model.reference import Digest
 from asyncsync.model.spec import Mistake
 
 
@@ -203,6 +206,27 @@ class RefusedByTarget(CopyError):
 
     def advice(self) -> str:
         return f"See what {self.where.registry} says: its rules on types, tags or sizes forbid it."
+
+
+class TypeRefused(RefusedByTarget):
+    """The target takes no manifest of this type: another form of the image may be welcome."""
+
+    def advice(self) -> str:
+        return f"{self.where.registry} takes no images of this kind; see what it says."
+
+
+class BlobsUnknown(RefusedByTarget):
+    """The target lacks blobs that a manifest names, although they were there a moment ago."""
+
+    missing: tuple[Digest, ...] = ()
+
+    def naming(self, missing: tuple[Digest, ...]) -> Self:
+        """The same error, with the blobs that the target names."""
+        self.missing = missing
+        return self
+
+    def advice(self) -> str:
+        return f"Run it again; if it stays, {self.where.registry} loses what it takes."
 
 
 class NoSuchPlatform(CopyError):

@@ -27,6 +27,7 @@ class Step(StrEnum):
     TAG = "tag"
     PUSH = "push"
     VERIFY = "verify"
+    COPY = "copy"
     CLEAN = "clean"
 
 

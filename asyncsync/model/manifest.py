@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from asyncsync.model.platform import Platform
@@ -18,23 +20,66 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 # All of them, always: a type that is left out is converted, hidden or answered with 404.
 ACCEPTED_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+# Of an image that is no image: an artifact (OCI image-spec, “Guidance for an empty descriptor”).
+EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
+# BuildKit's (docs.docker.com, “Image attestation storage”): annotations first, later the type too.
+ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
+ATTESTED_DIGEST = "vnd.docker.reference.digest"
+_REFERENCE_TYPE = "vnd.docker.reference.type"
 _CHILDREN_MAX = 1000
 _LAYERS_MAX = 1000
+_SIZE_MAX = 2**63 - 1  # image-spec: an int64
+INLINE_BYTES_MAX = 64 * 1024  # of a descriptor's `data`; more is fetched as any other content
+_ANNOTATIONS_MAX = 1000
+_KEY_MAX = 1024  # characters
+_VALUE_MAX = 256 * 1024  # characters; signatures keep certificates and bundles in annotations
+_URLS_MAX = 100
+_TEXT_MAX = 4096  # characters of a URL or a type
+_NO_ANNOTATIONS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What is named, before it is fetched (OCI image-spec, “Descriptor”). `size` in bytes."""
+    """What is named, before it is fetched (OCI image-spec, “Descriptor”). `size` in bytes.
+
+    `data` is the content itself, where it came along and is what `digest` and `size` say.
+    """
 
     media_type: str
     digest: Digest
     size: int
     platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NO_ANNOTATIONS, hash=False)
+    urls: tuple[str, ...] = ()
+    data: bytes | None = None
+    artifact_type: str | None = None
 
     @property
     def is_index(self) -> bool:
         """Whether it names an index of manifests, one for each platform."""
         return self.media_type in INDEX_TYPES
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether it names what BuildKit says about an image, which nobody can run.
+
+        `unknown/unknown` alone is not enough: a registry may have lost an image's platform.
+        """
+        if self.artifact_type == ATTESTATION:
+            return True
+        return (
+            self.platform == _UNKNOWN
+            and self.annotations.get(_REFERENCE_TYPE) == "attestation-manifest"
+        )
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it names a layer that its publisher alone gives out (image-spec, “urls”)."""
+        kind = self.media_type
+        return bool(self.urls) or ".foreign." in kind or ".nondistributable." in kind
+
+
+_UNKNOWN = Platform("unknown", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +96,16 @@ class Index:
     """One image for several platforms."""
 
     manifests: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NO_ANNOTATIONS, hash=False)
 
     @property
     def images(self) -> tuple[Descriptor, ...]:
         """The children that can be run: attestations have the platform `unknown/unknown`."""
         return tuple(
-            child for child in self.manifests if child.platform and child.platform.os != "unknown"
+            child
+            for child in self.manifests
+            if child.platform and child.platform.os != "unknown" and not child.is_attestation
         )
 
     def choose(self, wanted: Platform) -> Descriptor | None:
@@ -71,10 +120,16 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class ImageManifest:
-    """One image for one platform. `config.digest` is the same however its layers are packed."""
+    """One image for one platform. `config.digest` is the same however its layers are packed.
+
+    An artifact (a chart, a signature) has this shape too, without the config of an image.
+    """
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NO_ANNOTATIONS, hash=False)
 
 
 def parse_manifest(raw: RawManifest) -> Index | ImageManifest:
@@ -94,13 +149,22 @@ def parse_manifest(raw: RawManifest) -> Index | ImageManifest:
         raise ValueError("the manifest's own type contradicts the registry's")
     if "manifests" in body and ("layers" in body or "config" in body):
         raise ValueError("the manifest is an index and an image at once")
+    if raw.media_type not in ACCEPTED_TYPES:
+        raise ValueError("the manifest is of a type that is not supported")
+    subject = None if body.get("subject") is None else _descriptor(body["subject"])
+    annotations = _annotations(body.get("annotations"))
     if raw.media_type in INDEX_TYPES:
-        return Index(_descriptors(body, "manifests", _CHILDREN_MAX))
-    if raw.media_type in ACCEPTED_TYPES:
-        return ImageManifest(
-            _descriptor(body.get("config")), _descriptors(body, "layers", _LAYERS_MAX)
-        )
-    raise ValueError("the manifest is of a type that is not supported")
+        children = _descriptors(body, "manifests", _CHILDREN_MAX)
+        if any(child.size > MANIFEST_BYTES_MAX for child in children):
+            raise ValueError(f"the manifest names one of more than {MANIFEST_BYTES_MAX >> 20} MiB")
+        return Index(children, subject, annotations)
+    return ImageManifest(
+        _descriptor(body.get("config")),
+        _descriptors(body, "layers", _LAYERS_MAX),
+        subject,
+        _text(body.get("artifactType")),
+        annotations,
+    )
 
 
 def _descriptors(body: Mapping[str, Any], key: str, most: int) -> tuple[Descriptor, ...]:
@@ -112,11 +176,20 @@ def _descriptors(body: Mapping[str, Any], key: str, most: int) -> tuple[Descript
 
 def _descriptor(entry: object) -> Descriptor:
     match entry:
-        case {"mediaType": str(media_type), "digest": str(digest), "size": int(size)} if (
-            size >= 0 and not isinstance(size, bool)
+        case {"mediaType": str(media_type), "digest": str(name), "size": int(size), **rest} if (
+            0 <= size <= _SIZE_MAX and not isinstance(size, bool)
         ):
-            platform = _platform(entry.get("platform")) if isinstance(entry, dict) else None
-            return Descriptor(media_type, Digest.parse(digest), size, platform)
+            digest = Digest.parse(name)
+            return Descriptor(
+                media_type,
+                digest,
+                size,
+                _platform(rest.get("platform")),
+                _annotations(rest.get("annotations")),
+                _urls(rest.get("urls")),
+                _inline(rest.get("data"), digest, size),
+                _text(rest.get("artifactType")),
+            )
     raise ValueError("the manifest has a descriptor without mediaType, digest or size")
 
 
@@ -129,4 +202,54 @@ def _platform(entry: object) -> Platform | None:
                 return Platform.parse("/".join(part for part in parts if part is not None))
             except ValueError:
                 return None  # a platform that nobody can ask for
+    return None
+
+
+def _annotations(entry: object) -> Mapping[str, str]:
+    if entry is None:
+        return _NO_ANNOTATIONS
+    if not isinstance(entry, dict) or len(entry) > _ANNOTATIONS_MAX:
+        raise ValueError(f"the manifest's annotations are no map of at most {_ANNOTATIONS_MAX}")
+    for key, value in entry.items():
+        if not isinstance(value, str) or len(key) > _KEY_MAX or len(value) > _VALUE_MAX:
+            raise ValueError("the manifest has an annotation that is no text, or too long")
+    return MappingProxyType(entry)
+
+
+def _urls(entry: object) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    if not isinstance(entry, list) or len(entry) > _URLS_MAX:
+        raise ValueError(f"the manifest's urls are no list of at most {_URLS_MAX}")
+    return tuple(filter(None, map(_text, entry)))
+
+
+def _text(entry: object) -> str | None:
+    if entry is not None and (not isinstance(entry, str) or len(entry) > _TEXT_MAX):
+        raise ValueError("the manifest has a type or a URL that is no text, or too long")
+    return entry or None
+
+
+def _inline(entry: object, digest: Digest, size: int) -> bytes | None:
+    """The content beside its name: trusted only if it is what the name says."""
+    if not isinstance(entry, str) or size > INLINE_BYTES_MAX:
+        return None
+    try:
+        data = base64.b64decode(entry, validate=True)
+    except ValueError:
+        return None
+    same = len(data) == size and Digest.of(data, digest.algorithm) == digest
+    return data if same else None
+
+
+def platform_of(config: bytes) -> Platform | None:
+    """What an image's config says it runs on (OCI image-spec, “Image Configuration”)."""
+    try:
+        match json.loads(config):
+            case {"os": str(os), "architecture": str(architecture), **rest}:
+                variant = rest.get("variant")
+                parts = (os, architecture, variant if isinstance(variant, str) else "")
+                return Platform.parse("/".join(filter(None, parts)))
+    except (ValueError, RecursionError):
+        pass
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from asyncsync.model.errors import CopyError
@@ -18,10 +19,25 @@ class Steps:
     """The steps of one job. Stores and engines name the registry; image and step are added here."""
 
     def __init__(self, job: CopyJob, observe: Observe, retrying: Retrying) -> None:
-        self._job, self._observe, self._retrying = job, observe, retrying
+        self._job, self._observe, self.retrying = job, observe, retrying
 
     async def run(self, step: Step, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, tried again as the policy says. Raises CopyError."""
+        with self.within(step):
+            return await self.part(step, attempt)
+
+    @contextmanager
+    def within(self, step: Step) -> Iterator[None]:
+        """Tell and time a step that is made of parts."""
+        self._observe(StepStarted(self._job, step))
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._observe(StepEnded(self._job, step, time.monotonic() - started))
+
+    async def part(self, step: Step, attempt: Callable[[], Awaitable[T]]) -> T:
+        """One request of a step, tried again by itself: so much is never done twice."""
 
         async def located() -> T:
             try:
@@ -29,12 +45,8 @@ class Steps:
             except CopyError as error:
                 raise error.located(str(self._job.source), step) from error
 
-        def tell(number: int, wait: float, error: CopyError) -> None:
-            self._observe(Retried(self._job, number, wait, error))
+        return await self.retrying.run(located, self.retried)
 
-        self._observe(StepStarted(self._job, step))
-        started = time.monotonic()
-        try:
-            return await self._retrying.run(located, tell)
-        finally:
-            self._observe(StepEnded(self._job, step, time.monotonic() - started))
+    def retried(self, number: int, wait: float, error: CopyError) -> None:
+        """Tell that attempt `number` follows after `wait` seconds, because of `error`."""
+        self._observe(Retried(self._job, number, wait, error))

@@ -17,20 +17,31 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from asyncsync.model.errors import (
+    BlobsUnknown,
     CopyError,
     NotFound,
     PermissionDenied,
     RateLimited,
+    RefusedByTarget,
     RegistryUnavailable,
+    TypeRefused,
     Where,
 )
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Reference
+from asyncsync.model.reference import Digest, Reference
 from asyncsync.stores.registry.quirks import quirks
 
 RETRY_AFTER_MAX = 24 * 3600.0  # seconds; how much of it is obeyed, the retry policy decides
 _TEXT_MAX = 300  # characters of a registry's own text
 _PASSING = frozenset({408, 425, 500, 502, 503, 504, *range(520, 528)})  # 52x: Cloudflare's own
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_DIGESTS_BYTES_MAX = 64 * 1024
+# Texts that tell a refused type from a refused account: Aliyun, Huawei SWR, zot, older Quay.
+_TYPE_REFUSED = re.compile(
+    r"unknown manifest class|fail to parse 'manifest|media ?type|unsupported manifest", re.I
+)
+# And a rule of the target: an immutable tag, a quota (Harbor, ECR, GitLab).
+_RULED_OUT = re.compile(r"immutable|will exceed|quota|cannot be overwritten", re.I)
 _TAGS = re.compile(r"<(?:style|script|head)\b.*?</(?:style|script|head)\s*>|<[^>]*>", re.S | re.I)
 
 
@@ -84,6 +95,34 @@ def not_found(answer: Answer, ref: Reference) -> NotFound:
         return NotFound(f"{ref.place} has no repository {ref.repository}", where)
     kind = "digest" if ref.digest else "tag"
     return NotFound(f"{ref.name} has no {kind} {ref.identifier}", where)
+
+
+def blob_missing(ref: Reference) -> NotFound:
+    """What a 404 to a blob means."""
+    what = f"{ref.place} does not have the blob {ref.digest} that {ref.repository} is made of"
+    return NotFound(what, Where(ref.place.host))
+
+
+def refusal(answer: Answer, otherwise: CopyError) -> CopyError:
+    """What it means that a registry takes no manifest; `otherwise` where it means nothing more."""
+    named, text, where = codes(answer), otherwise.what, otherwise.where
+    if "MANIFEST_BLOB_UNKNOWN" in named:
+        return BlobsUnknown(text, where).naming(_digests_in(answer.body))
+    if answer.status == 404 and "NAME_UNKNOWN" in named:
+        return otherwise
+    if answer.status in (401, 403, 429) and not _TYPE_REFUSED.search(text):
+        return RefusedByTarget(text, where) if _RULED_OUT.search(text) else otherwise
+    if answer.status in (409, 412, 413, 507) or _RULED_OUT.search(text):
+        return RefusedByTarget(text, where)
+    if answer.status in (400, 403, 415, 422) or _TYPE_REFUSED.search(text):
+        return TypeRefused(text, where)
+    return otherwise
+
+
+def _digests_in(body: bytes) -> tuple[Digest, ...]:
+    """Every digest in an error document: registries name what they lack in `detail`, or in text."""
+    found = dict.fromkeys(_DIGEST.findall(body[:_DIGESTS_BYTES_MAX].decode(errors="replace")))
+    return tuple(map(Digest.parse, found))
 
 
 def codes(answer: Answer) -> frozenset[str]:

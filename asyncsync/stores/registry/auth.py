@@ -56,6 +56,11 @@ def pull_scope(repository: str) -> str:
     return f"repository:{repository}:pull"
 
 
+def push_scope(repository: str) -> str:
+    """The scope that writes to `repository`, and reads it."""
+    return f"repository:{repository}:pull,push"
+
+
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
     """Read all WWW-Authenticate headers: repeated, or joined by commas, or both.
 

@@ -1,21 +1,31 @@
-"""Asks registries for manifests, and for the small configs that they name."""
+"""Registries as a source and as a target: manifests and blobs, read and written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
 from asyncsync.model.errors import DigestMismatch, NotFound, UnsupportedManifest, Where
-from asyncsync.model.manifest import MANIFEST_BYTES_MAX, Descriptor, RawManifest
+from asyncsync.model.manifest import (
+    ACCEPTED_TYPES,
+    MANIFEST_BYTES_MAX,
+    Descriptor,
+    RawManifest,
+)
 from asyncsync.model.reference import Digest, Reference, Registry
-from asyncsync.stores.registry.answers import not_found
-from asyncsync.stores.registry.kinds import descriptor_of, manifest_of
-from asyncsync.stores.registry.session import Session
-from asyncsync.stores.registry.wire import Wire
+from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
+from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
+from asyncsync.stores.registry.quirks import Mounts
+from asyncsync.stores.registry.ranges import byte_range, from_start, skipped
+from asyncsync.stores.registry.rates import Kind
+from asyncsync.stores.registry.session import Ask, Session
+from asyncsync.stores.registry.uploads import Upload, begin
+from asyncsync.stores.registry.wire import Streamed, Wire
 
 IDLE_SECONDS = 60.0
 
@@ -56,36 +66,21 @@ class RegistryClient:
 
         A GET too where the HEAD tells too little. Raises CopyError, with the registry alone.
         """
-        session = self._session(ref.place)
-        answer = await session.ask("HEAD", ref)
-        if answer.status == 404:
-            return None
-        if answer.status == 200:
-            if found := descriptor_of(answer.headers, ref):
-                return found
-        elif answer.status != 405:
-            raise session.failure(answer)
-        try:
-            raw = await self.manifest(ref)
-        except NotFound:
-            return None
-        return Descriptor(raw.media_type, raw.digest, len(raw.data))
+        return await self._resolved(ref, writes=False)
+
+    async def look(self, ref: Reference) -> Descriptor | None:
+        """What the target `ref` names now, asked with the right to write there, too.
+
+        So that one token serves for all of the image. Costs and raises what `resolve` does.
+        """
+        return await self._resolved(ref, writes=True)
 
     async def manifest(self, ref: Reference) -> RawManifest:
         """The exact bytes that `ref` names, at most 4 MiB, their digest checked. Costs a GET.
 
         Raises CopyError, with the registry alone; NotFound if it names nothing.
         """
-        session = self._session(ref.place)
-        answer = await session.ask("GET", ref)
-        if answer.status == 404:
-            raise not_found(answer, ref)
-        if answer.status != 200:
-            raise session.failure(answer)
-        if answer.cut:
-            what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
-            raise UnsupportedManifest(what, Where(ref.place.host))
-        return manifest_of(answer.headers, answer.body, ref)
+        return await self._read(ref, writes=False)
 
     async def config(self, ref: Reference) -> bytes:
         """The config of an image by its digest, at most 4 MiB, its digest checked. Costs a GET.
@@ -93,7 +88,7 @@ class RegistryClient:
         Raises CopyError, with the registry alone; NotFound if it names nothing.
         """
         session = self._session(ref.place)
-        answer = await session.ask("GET", ref, "blobs")
+        answer = await session.ask(Ask("GET", ref.repository, f"blobs/{ref.digest}", Kind.BLOBS))
         if answer.status != 200:
             raise session.failure(answer)
         if answer.cut:
@@ -104,9 +99,112 @@ class RegistryClient:
             raise DigestMismatch(what, Where(ref.place.host))
         return answer.body
 
+    @asynccontextmanager
+    async def blob(
+        self, ref: Reference, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of a blob from `start`, up to `stop` where given: as they come, unchecked.
+
+        Raises CopyError, with the registry alone, also while they come; NotFound without such a
+        blob. (RFC 9110 §14.2; a server that knows no ranges sends all, and what is before `start`
+        is dropped here.)
+        """
+        session = self._session(ref.place)
+        ask = Ask(
+            "GET",
+            ref.repository,
+            f"blobs/{ref.digest}",
+            Kind.BLOBS,
+            byte_range(start, stop),
+            most=None,
+        )
+        answer = await session.ask(ask)
+        if not isinstance(answer, Streamed):
+            raise blob_missing(ref) if answer.status == 404 else session.failure(answer)
+        try:
+            yield from_start(answer.chunks(), skipped(answer, ref, start))
+        finally:
+            answer.close()
+
+    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+        """Begin to upload the blob `ref`; None if the target has it, or takes it from `origin`.
+
+        `origin` is a repository of the same registry; without one it is asked for its own, which
+        is a HEAD and a POST in one (OCI distribution-spec, “Mounting a blob from another
+        repository”). Raises CopyError, with the registry alone.
+        """
+        return await begin(self._session(ref.place), ref, origin or ref.repository)
+
+    async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
+        """Put `manifest` under the tag or digest of `ref`; the target's own word for its digest.
+
+        Raises CopyError, with the registry alone: BlobsUnknown where it lacks what the manifest
+        names, TypeRefused where it takes no manifest of this type.
+        """
+        session = self._session(ref.place)
+        answer = await session.ask(
+            Ask(
+                "PUT",
+                ref.repository,
+                f"manifests/{ref.identifier}",
+                Kind.WRITES,
+                {"Content-Type": manifest.media_type},
+                lambda: manifest.data,
+                writes=True,
+            )
+        )
+        if answer.status != 201:
+            raise refusal(answer, session.push_failure(answer))
+        told = digest_told(answer.headers)
+        if told is None:
+            seen = await self._resolved(ref, writes=True)
+            told = seen.digest if seen else None
+        if told != manifest.digest:
+            what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
+            raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(ref.place.host))
+        return told
+
+    def mounts_after_manifest(self, place: Registry) -> bool:
+        """Whether it gives from one repository to another only what a manifest there names."""
+        return self._session(place).quirks.mounts is Mounts.AFTER_MANIFEST
+
+    async def _resolved(self, ref: Reference, *, writes: bool) -> Descriptor | None:
+        session = self._session(ref.place)
+        answer = await session.ask(_manifest("HEAD", ref, writes=writes))
+        if answer.status == 404:
+            return None
+        if answer.status == 200:
+            if found := descriptor_of(answer.headers, ref):
+                return found
+        elif answer.status != 405:
+            raise session.failure(answer)
+        try:
+            raw = await self._read(ref, writes=writes)
+        except NotFound:
+            return None
+        return Descriptor(raw.media_type, raw.digest, len(raw.data))
+
+    async def _read(self, ref: Reference, *, writes: bool) -> RawManifest:
+        session = self._session(ref.place)
+        answer = await session.ask(_manifest("GET", ref, writes=writes))
+        if answer.status == 404:
+            raise not_found(answer, ref)
+        if answer.status != 200:
+            raise session.failure(answer)
+        if answer.cut:
+            what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
+            raise UnsupportedManifest(what, Where(ref.place.host))
+        return manifest_of(answer.headers, answer.body, ref)
+
     def _session(self, place: Registry) -> Session:
         if place not in self._sessions:
             self._sessions[place] = Session(
                 place, self._access, self._credentials, self._wire, clock=self._clock
             )
         return self._sessions[place]
+
+
+def _manifest(method: str, ref: Reference, *, writes: bool) -> Ask:
+    accept = {"Accept": ", ".join(ACCEPTED_TYPES)}
+    kind = Kind.HEADS if method == "HEAD" else Kind.READS
+    return Ask(method, ref.repository, f"manifests/{ref.identifier}", kind, accept, writes=writes)

@@ -35,7 +35,7 @@ def descriptor_of(headers: Mapping[str, str], ref: Reference) -> Descriptor | No
     """
     kind = media_type(headers.get("Content-Type"))
     _refuse_schema_1(kind, ref)
-    digest = _digest(headers)
+    digest = digest_told(headers)
     length = headers.get("Content-Length", "")
     if kind not in ACCEPTED_TYPES or digest is None or not re.fullmatch(r"[0-9]{1,18}", length):
         return None
@@ -51,7 +51,7 @@ def manifest_of(headers: Mapping[str, str], data: bytes, ref: Reference) -> RawM
 
     Raises DigestMismatch, UnsupportedManifest, or RegistryUnavailable if it is no manifest.
     """
-    told = _digest(headers)
+    told = digest_told(headers)
     wanted = ref.digest or told
     digest = Digest.of(data, wanted.algorithm if wanted else "sha256")
     kind = _kind(media_type(headers.get("Content-Type")), data, ref)
@@ -112,7 +112,8 @@ def _unsupported(what: str, ref: Reference) -> UnsupportedManifest:
     return UnsupportedManifest(what, Where(ref.place.host))
 
 
-def _digest(headers: Mapping[str, str]) -> Digest | None:
+def digest_told(headers: Mapping[str, str]) -> Digest | None:
+    """The digest in an answer's header, if there is one and it can be read."""
     try:
         return Digest.parse(headers.get("Docker-Content-Digest", ""))
     except ValueError:  # missing, or of another form: then we hash

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from ssl import SSLContext
-from typing import Literal
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from yarl import URL
 
 from asyncsync.credentials import Credentials
@@ -23,28 +22,59 @@ from asyncsync.model.errors import (
     TlsError,
     Where,
 )
-from asyncsync.model.manifest import ACCEPTED_TYPES, MANIFEST_BYTES_MAX
-from asyncsync.model.reference import Reference, Registry
+from asyncsync.model.manifest import MANIFEST_BYTES_MAX
+from asyncsync.model.reference import Registry
 from asyncsync.stores.registry.answers import Answer, codes, failure, told
-from asyncsync.stores.registry.auth import Challenge, choose, parse_challenges, pull_scope
+from asyncsync.stores.registry.auth import (
+    Challenge,
+    choose,
+    parse_challenges,
+    pull_scope,
+    push_scope,
+)
 from asyncsync.stores.registry.hosts import api_host, own_certificates, schemes
 from asyncsync.stores.registry.logins import Logins
 from asyncsync.stores.registry.mishaps import speaks_no_tls
+from asyncsync.stores.registry.quirks import quirks
+from asyncsync.stores.registry.rates import Kind, Rates
 from asyncsync.stores.registry.tokens import Tokens, basic, named, wanted_by
 from asyncsync.stores.registry.trust import REDIRECTS_MAX, Refused, redirect_url, same_origin
-from asyncsync.stores.registry.wire import Request, Wire, trusting
+from asyncsync.stores.registry.wire import Body, Request, Wire, trusting
 
-REQUESTS_AT_ONCE = 16  # to one registry; small requests, so more gain nothing
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SLOWING = frozenset({429, 503})
+_FOLLOWED = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question: a HEAD or GET of the manifest or config that `ref` names, at `url`."""
+    """One question about a repository. `at`: a path below it, or where the registry sent us.
+
+    `kind` is what it counts as where a registry wants fewer at once.
+    `most`: bytes of a good answer that we take; None streams them. `body` is called for each time
+    that it is sent. `writes`: it needs the right to push; `origin`: and to pull from there.
+    `follows`: go where a redirect leads; what writes never does.
+    """
 
     method: str
-    url: URL
-    ref: Reference
+    repository: str
+    at: str | URL
+    kind: Kind
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Callable[[], Body] | None = None
+    most: int | None = MANIFEST_BYTES_MAX
+    writes: bool = False
+    origin: str | None = None
+    follows: bool = True
+
+    @property
+    def scope(self) -> str:
+        """What a token must allow for it (distribution, “Token”); what is needed most first."""
+        if not self.writes:
+            return pull_scope(self.repository)
+        if self.origin is None or self.origin == self.repository:
+            return push_scope(self.repository)
+        return f"{push_scope(self.repository)} {pull_scope(self.origin)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +86,10 @@ class Terms:
 
 
 class Session:
-    """Asks one registry. Many tasks ask at once."""
+    """Asks one registry. Many tasks ask at once.
+
+    What a run learns of it: `ways` that are left to upload a blob, and whether it `mounts`.
+    """
 
     def __init__(
         self,
@@ -71,28 +104,28 @@ class Session:
         self._where = Where(place.host)
         self._logins = Logins()
         self._tokens = Tokens(place, wire, self._logins, clock=clock)
-        self._limiter = CapacityLimiter(REQUESTS_AT_ONCE)
+        self.quirks = quirks(place.host)
+        self._rates = Rates(self.quirks.at_once, clock=clock)
         self._opening: Flight[URL] = Flight()
         self._base: URL | None = None
         self._tls: SSLContext | None = None
-        self._terms: dict[str, Terms] = {}  # by repository
+        self._terms: dict[str, Terms] = {}  # by scope
+        self._challenge: Challenge | None = None  # what it has wanted before, for any repository
         self._used: set[Credential] = set()
+        self.ways = self.quirks.ways
+        self.mounts = True
 
-    async def ask(
-        self, method: str, ref: Reference, kind: Literal["manifests", "blobs"] = "manifests"
-    ) -> Answer:
-        """Ask for what `ref` names of this kind, on the terms that the registry sets.
+    async def ask(self, ask: Ask) -> Answer:
+        """Ask, on the terms that the registry sets.
 
         Gives any answer but a challenge. Raises CopyError.
         """
         if self._base is None:
             self._base = await self._opening.join(self._open)
-        path = f"/v2/{ref.repository}/{kind}/{ref.identifier}"
-        ask = Ask(method, self._base.with_path(path), ref)
-        terms = self._terms.get(ref.repository)
+        terms = self._terms.get(ask.scope) or self._expected(ask)
         answer = await self._on(terms, ask)
         if not _challenges(answer, terms, ask):
-            return answer
+            return self._on_terms(answer, terms, ask)
         terms = await self._read_terms(answer, terms, ask)
         answer = await self._on(terms, ask)
         if _challenges(answer, terms, ask):
@@ -103,7 +136,15 @@ class Session:
                 answer = await self._on(terms, ask)
         if answer.status == 401 or (_challenges(answer, terms, ask) and answer.body):
             raise await self._refusal(answer, ask)  # a HEAD's 400 may mean anything else, too
-        self._terms[ref.repository] = terms
+        return self._on_terms(answer, terms, ask)
+
+    def _expected(self, ask: Ask) -> Terms | None:
+        """The terms of its other repositories: a round trip less for each further one."""
+        return Terms(self._challenge, ask.scope) if self._challenge else None
+
+    def _on_terms(self, answer: Answer, terms: Terms | None, ask: Ask) -> Answer:
+        if terms:
+            self._terms[ask.scope], self._challenge = terms, terms.challenge
         return answer
 
     def failure(self, answer: Answer) -> CopyError:
@@ -113,6 +154,23 @@ class Session:
         speaker = str(self._place) if ours else f"{host}, where {self._place} sends us,"
         return failure(
             answer, self._place.host, speaker=speaker, secrets=self._secrets, now=time.time()
+        )
+
+    def push_failure(self, answer: Answer) -> CopyError:
+        """The same of an answer to a push, with what is known to help at this registry."""
+        error = self.failure(answer)
+        if answer.status in (401, 403):
+            hint = self.quirks.on_denied
+        elif answer.status == 404 and "NAME_UNKNOWN" in codes(answer):
+            hint = self.quirks.on_missing
+        else:
+            hint = ""
+        return type(error)(
+            f"{error.what}. {hint}" if hint else error.what,
+            error.where,
+            error.transient,
+            error.ends_run,
+            error.retry_after,
         )
 
     @property
@@ -129,12 +187,13 @@ class Session:
             except ConfigurationError as error:
                 raise TlsError(str(error), self._where) from None
         first, *others = (
-            URL(f"{scheme}://{host}") for scheme in schemes(self._place, self._access)
+            URL(f"{scheme}://{host}").origin() for scheme in schemes(self._place, self._access)
         )
         if not others:
             return first
         try:
-            await self._send("GET", first.with_path("/v2/"), first, None)
+            ping = Request("GET", first.with_path("/v2/"), {}, MANIFEST_BYTES_MAX)
+            await self._wire.ask(ping, self._where, tls=self._tls)
         except (TlsError, RegistryUnavailable) as error:
             if not speaks_no_tls(error.__cause__):
                 raise
@@ -145,14 +204,14 @@ class Session:
         """Ask on these terms; None is as nobody."""
         if terms is None:
             return await self._follow(ask, None)
-        who = await self._credentials.find(self._place, ask.ref.repository)
+        who = await self._credentials.find(self._place, ask.repository)
         if who:
             self._used.add(who)
         if terms.challenge.scheme == "basic":
             return await self._with_password(ask, who)
         if who and who.registry_token:
             return await self._follow(ask, f"Bearer {who.registry_token}")
-        wanted = wanted_by(terms.challenge, ask.url.origin(), terms.scope, who)
+        wanted = wanted_by(terms.challenge, self._home, terms.scope, who)
         token = await self._tokens.get(wanted)
         answer = await self._follow(ask, f"Bearer {token}")
         if _challenges(answer, terms, ask):
@@ -175,68 +234,98 @@ class Session:
         if challenge is None and terms:  # public.ecr.aws: 400, without a challenge
             challenge = terms.challenge
         if challenge is None:
-            url = ask.url.with_path("/v2/")
-            challenge = _challenge_of(await self._send("GET", url, ask.url, None))
+            ping = Ask("GET", ask.repository, self._home.with_path("/v2/"), Kind.HEADS)
+            challenge = _challenge_of(await self._send(ping, self._url(ping), None))
         if challenge is None:
             what = f"{self._place} refuses us ({answer.line}), and does not say how to log in"
             raise PermissionDenied(f"{what}{self._said(answer)}", self._where)
-        return Terms(challenge, terms.scope if terms else pull_scope(ask.ref.repository))
+        return Terms(challenge, terms.scope if terms else ask.scope)
 
     async def _refusal(self, answer: Answer, ask: Ask) -> CopyError:
         """What it means that our answer to the challenge is not enough."""
-        who = await self._credentials.find(self._place, ask.ref.repository)
-        said = f"({answer.line}){self._said(answer)}"
+        who = await self._credentials.find(self._place, ask.repository)
+        name, do = f"{self._place}/{ask.repository}", "push to" if ask.writes else "read"
+        hint = f". {self.quirks.on_denied}" if ask.writes and self.quirks.on_denied else ""
+        said = f"({answer.line}){self._said(answer)}{hint}"
         if who is None:  # hidden and missing look alike, on purpose
-            what = f"{ask.ref.name} does not exist, or needs a login {said}"
+            what = f"{name} does not exist, or needs a login {said}"
             return PermissionDenied(what, self._where)
         if who.registry_token:
             return AuthenticationFailed(f"{self._place} refuses {named(who)} {said}", self._where)
-        what = f"{self._place} takes {named(who)}, but does not let them read {ask.ref.name} {said}"
+        what = f"{self._place} takes {named(who)}, but does not let them {do} {name} {said}"
         return PermissionDenied(what, self._where)
 
     async def _follow(self, ask: Ask, authorization: str | None) -> Answer:
         """Ask, and go where the answer leads, at most REDIRECTS_MAX times."""
-        url = ask.url
+        url = self._url(ask)
         for _ in range(REDIRECTS_MAX + 1):
-            ours = same_origin(url, ask.url)
-            answer = await self._send(ask.method, url, ask.url, authorization if ours else None)
+            ours = same_origin(url, self._home)
+            answer = await self._send(ask, url, authorization if ours else None)
             if answer.status == 401 and not ours:
                 answer = await self._as_nobody(answer, ask)
-            if answer.status not in _REDIRECTS:
+            follows = ask.follows and ask.method in _FOLLOWED
+            if answer.status not in _REDIRECTS or not follows:
                 return answer
-            try:
-                home = self._wire.reach_of(ask.url)
-                url = redirect_url(answer.headers.get("Location", ""), url, ask.url, home)
-            except Refused as refused:
-                raise CopyError(
-                    f"{self._place} sends us to {refused}: refused", self._where
-                ) from None
+            url = self.sent_to(answer, answer.headers.get("Location", ""))
         what = f"{self._place} redirects more than {REDIRECTS_MAX} times"
         raise CopyError(what, self._where)
+
+    def sent_to(self, answer: Answer, location: str) -> URL:
+        """Where `location` of this answer leads. Raises CopyError where we do not go."""
+        try:
+            return redirect_url(location, answer.url, self._home, self._wire.reach_of(self._home))
+        except Refused as refused:
+            raise CopyError(f"{self._place} sends us to {refused}: refused", self._where) from None
+
+    def own_scheme(self, location: str) -> str:
+        """A Location, put right where a proxy before the registry has spoilt it.
+
+        On our own host an http that came by https is https, and a port that got lost is ours.
+        """
+        try:
+            url = URL(location, encoded=True)
+            ours = url.host == self._home.host and url.explicit_port in (None, self._home.port)
+        except ValueError:  # `sent_to` refuses it
+            return location
+        if not ours:
+            return location
+        return f"{self._home}{url.raw_path_qs}"
 
     async def _as_nobody(self, answer: Answer, ask: Ask) -> Answer:
         """Answer the challenge of a host to which we were sent: never with what we have here."""
         challenge = _challenge_of(answer)
         if challenge is None or challenge.scheme != "bearer":
             raise self.failure(answer)
-        scope = challenge.params.get("scope") or pull_scope(ask.ref.repository)
+        scope = challenge.params.get("scope") or pull_scope(ask.repository)
         token = await self._tokens.get(wanted_by(challenge, answer.url.origin(), scope, None))
-        again = await self._send(ask.method, answer.url, ask.url, f"Bearer {token}")
+        again = await self._send(ask, answer.url, f"Bearer {token}")
         if again.status == 401:
             raise self.failure(again)
         return again
 
-    async def _send(self, method: str, url: URL, home: URL, authorization: str | None) -> Answer:
-        headers = {"Accept": ", ".join(ACCEPTED_TYPES)}
+    @property
+    def _home(self) -> URL:
+        assert self._base is not None  # noqa: S101  `ask` opens it first
+        return self._base
+
+    def _url(self, ask: Ask) -> URL:
+        if isinstance(ask.at, URL):
+            return ask.at
+        return URL(f"{self._home}/v2/{ask.repository}/{ask.at}", encoded=True)
+
+    async def _send(self, ask: Ask, url: URL, authorization: str | None) -> Answer:
+        headers = dict(ask.headers)
         if authorization:
             headers["Authorization"] = authorization
-        request = Request(method, url, headers, MANIFEST_BYTES_MAX)
-        ours = same_origin(url, home)
-        reach = None if ours else self._wire.reach_of(home)
-        async with self._limiter:
-            return await self._wire.ask(
-                request, self._where, home=reach, tls=self._tls if ours else None
-            )
+        request = Request(ask.method, url, headers, ask.most, body=ask.body)
+        if not same_origin(url, self._home):  # another host has other limits, and tells us of none
+            home = self._wire.reach_of(self._home)
+            return await self._wire.ask(request, self._where, home=home)
+        async with self._rates.turn(ask.kind) as turn:
+            answer = await self._wire.ask(request, self._where, tls=self._tls)
+            failed = self.failure(answer) if answer.status in _SLOWING else None
+            self._rates.learn(turn, answer.status, answer.headers, failed)
+            return answer
 
     def _said(self, answer: Answer) -> str:
         text = told(answer, self._secrets)

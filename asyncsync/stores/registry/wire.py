@@ -1,4 +1,4 @@
-"""One HTTP request and its bounded answer: the only module that opens connections.
+"""One HTTP request and its answer, bounded or streamed: the only module that opens connections.
 
 Nothing here follows, repeats, logs in or decides: it sends what it is given, byte for byte.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import aiohttp
 from anyio import fail_after, move_on_after, to_thread
@@ -30,17 +30,49 @@ HEADER_BYTES_MAX = 64 * 1024  # of one header: signed Locations pass aiohttp's 8
 CONNECT_SECONDS = 10.0  # for TCP and TLS together; behind a closed border it is all lost time
 CLOSE_SECONDS = 2.0  # a peer that is gone must not hold up an interrupt
 REQUEST_SECONDS = 300.0  # for all of a small answer, however it drips
+DIGESTING_SECONDS = 15 * 60.0  # a registry reads gigabytes again before it answers their last byte
+
+Body: TypeAlias = bytes | AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. `most`: bytes of a good answer's body that we take."""
+    """What to send. `most`: bytes of a good answer's body that we take; None streams it.
+
+    `body` is called when it is sent, so that the same request can be sent again.
+    """
 
     method: str
     url: URL
     headers: Mapping[str, str] = field(repr=False)
-    most: int
+    most: int | None
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    body: Callable[[], Body] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed(Answer):
+    """A good answer whose body is still to come. Whoever gets it closes it."""
+
+    _response: aiohttp.ClientResponse | None = field(default=None, repr=False)
+    _where: Where = field(default=Where(""), repr=False)
+    _idle_seconds: float = 0.0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes in. Raises CopyError where it breaks off or stands still."""
+        assert self._response is not None  # noqa: S101  only `Wire` makes them
+        at = self.url.host_port_subcomponent or self._where.registry
+        seconds = {"idle_seconds": self._idle_seconds, "connect_seconds": CONNECT_SECONDS}
+        with asking(at, self._where, **seconds):
+            async for part in self._response.content.iter_any():
+                yield part
+
+    def close(self) -> None:
+        """Let the connection go: back to the others if the body was read, else away."""
+        if self._response is not None and not self._response.content.at_eof():
+            self._response.close()
+        elif self._response is not None:
+            self._response.release()
 
 
 class Wire:
@@ -92,22 +124,36 @@ class Wire:
         proxy = proxy_for(url, self._access.proxies)
         # Through a proxy, the only address that we connect to is the proxy's, which the user chose.
         session = self._session(None if proxy else home)
+        body = request.body() if request.body else request.form
+        sends = not isinstance(body, bytes | Mapping | None)
         with (
             asking(at, where, idle_seconds=secs, connect_seconds=CONNECT_SECONDS),
-            fail_after(max(REQUEST_SECONDS, 2 * secs)),
+            # A body of gigabytes has no bound but its mover's, who sees it move.
+            fail_after(None if sends else max(REQUEST_SECONDS, 2 * secs)),
         ):
-            async with session.request(
+            response = await session.request(
                 request.method,
                 url,
                 headers=request.headers,
-                data=request.form,
+                data=body,
                 allow_redirects=False,
                 proxy=proxy,
                 ssl=tls or self._tls or True,
-            ) as response:
-                most = request.most if response.status == 200 else ERROR_BYTES_MAX
-                body, cut = await _read(response, most)
-                return Answer(response.status, url, response.headers, body, cut)
+                timeout=_timeout(DIGESTING_SECONDS if sends else secs),
+            )
+            if request.most is None and response.status in (200, 206):
+                return Streamed(
+                    response.status,
+                    url,
+                    response.headers,
+                    _response=response,
+                    _where=where,
+                    _idle_seconds=secs,
+                )
+            async with response:
+                good = request.most if response.status == 200 else None
+                taken, cut = await _read(response, ERROR_BYTES_MAX if good is None else good)
+                return Answer(response.status, url, response.headers, taken, cut)
 
     def reach_of(self, url: URL) -> Reach:
         """How far away the host of `url` is: by its text, or by where we were connected to."""
@@ -130,9 +176,7 @@ class Wire:
                 requote_redirect_url=False,
                 trust_env=False,  # it would read .netrc
                 max_field_size=HEADER_BYTES_MAX,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_SECONDS, sock_read=self._idle_seconds
-                ),
+                timeout=_timeout(self._idle_seconds),
             )
         return self._sessions[home]
 
@@ -184,6 +228,10 @@ class _Guard:
             # One text for all addresses of a name: of different ones aiohttp makes another error.
             raise AddressRefused(f"which has a {target} address")
         return socket.socket(family, kind, protocol)
+
+
+def _timeout(read_seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds)
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

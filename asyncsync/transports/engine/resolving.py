@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from anyio import create_task_group
 
 from asyncsync.model.errors import (
     AuthenticationFailed,
@@ -24,14 +19,12 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.events import Noted, Observe
 from asyncsync.model.job import CopyJob, Step
-from asyncsync.model.manifest import Descriptor, ImageManifest, Index, parse_manifest
+from asyncsync.model.manifest import Descriptor, ImageManifest, Index, parse_manifest, platform_of
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.transports.contracts import Manifests
 from asyncsync.transports.stepping import Steps
-
-T = TypeVar("T")
-U = TypeVar("U")
+from asyncsync.transports.together import both
 
 # The engine may reach a registry that we cannot: its proxy, its mirror, its certificates.
 _UNREACHABLE = (RegistryUnavailable, TlsError, TimedOut)
@@ -91,7 +84,7 @@ class Resolver:
         if str(job.source.place) in without | given_up:
             return Sighting(job.source.digest, settled=False, target_asked=False)
         target_asked = str(job.target.place) not in without | given_up
-        found, there = await _both(
+        found, there = await both(
             self._resolved(job.source), self._at_target(job) if target_asked else _nothing()
         )
         if found is None:
@@ -142,7 +135,7 @@ class Resolver:
             raise
         except CopyError:
             return  # the engine will see it, after the pull
-        given = _platform(config)
+        given = platform_of(config)
         if given and not wanted.admits(given):
             raise NoSuchPlatform(
                 f"{ref} is an image for {given}, not for {wanted}", Where(str(ref.place))
@@ -182,39 +175,7 @@ class Resolver:
             raise UnsupportedManifest(f"{ref}: {error}", Where(str(ref.place))) from error
 
 
-async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Await both at once. If both fail, the first one's error is raised; bare, not in a group."""
-    results: dict[int, Any] = {}
-    errors: dict[int, Exception] = {}
-
-    async def one(number: int, each: Awaitable[Any]) -> None:
-        try:
-            results[number] = await each
-        except Exception as error:  # noqa: BLE001  it is raised below
-            errors[number] = error
-
-    async with create_task_group() as group:
-        group.start_soon(one, 0, first)
-        group.start_soon(one, 1, second)
-    if errors:
-        raise errors[min(errors)]
-    return results[0], results[1]
-
-
 async def _nothing() -> None:
-    return None
-
-
-def _platform(config: bytes) -> Platform | None:
-    """What an image's config says it runs on (OCI image-spec, “Image Configuration”)."""
-    try:
-        match json.loads(config):
-            case {"os": str(os), "architecture": str(architecture), **rest}:
-                variant = rest.get("variant")
-                parts = (os, architecture, variant if isinstance(variant, str) else "")
-                return Platform.parse("/".join(filter(None, parts)))
-    except (ValueError, RecursionError):
-        pass
     return None
 
 

@@ -295,7 +295,7 @@ async def test_a_header_that_breaks_the_parser_does_not_bring_our_secret_back() 
     assert secret not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_no_more_than_16_requests_are_under_way_to_one_registry() -> None:
+async def test_no_more_than_64_requests_of_a_kind_are_under_way_to_one_registry() -> None:
     gate, now, most = Event(), 0, 0
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -307,14 +307,14 @@ async def test_no_more_than_16_requests_are_under_way_to_one_registry() -> None:
         return manifest_answer()
 
     async with scripted(answer) as server, asking(server) as client, create_task_group() as group:
-        for number in range(40):
+        for number in range(100):
             group.start_soon(client.resolve, reference(server, f"t{number}"))
-        while len(server.requests) < 16:
+        while len(server.requests) < 64:
             await wait_all_tasks_blocked()
         await wait_all_tasks_blocked()
         gate.set()
-    assert most == 16
-    assert len(server.requests) == 40
+    assert most == 64
+    assert len(server.requests) == 100
 
 
 async def test_a_cancelled_question_leaves_the_client_usable() -> None:

@@ -1,0 +1,70 @@
+"""Byte ranges as registries speak them, in both directions. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+
+from asyncsync.model.errors import RegistryUnavailable, Where
+from asyncsync.model.reference import Reference
+from asyncsync.stores.registry.answers import Answer
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_OFFSET = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
+
+
+def byte_range(start: int, stop: int | None) -> Mapping[str, str]:
+    """The header that asks for bytes from `start` up to, without, `stop` (RFC 9110 §14.2)."""
+    if stop is not None:
+        return {"Range": f"bytes={start}-{stop - 1}"}
+    return {"Range": f"bytes={start}-"} if start else {}
+
+
+def chunk_range(start: int, stop: int) -> str:
+    """The Content-Range of a chunk (OCI distribution-spec, “Pushing a blob in chunks”).
+
+    Not RFC 9110's: it has neither a unit nor a total.
+    """
+    return f"{start}-{stop - 1}"
+
+
+def skipped(answer: Answer, ref: Reference, start: int) -> int:
+    """How many bytes to drop from the front of a good answer, so that it begins at `start`.
+
+    Raises RegistryUnavailable for a range that was not asked for.
+    """
+    if answer.status == 200:  # the whole: it knows no ranges
+        return start
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if match is None or int(match[1]) > start:
+        what = f"{ref.place} sent another part of {ref.digest} than was asked for"
+        raise RegistryUnavailable(what, Where(ref.place.host), transient=True)
+    return start - int(match[1])
+
+
+async def from_start(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
+    """`chunks` without their first `skip` bytes."""
+    async for chunk in chunks:
+        if skip >= len(chunk):
+            skip -= len(chunk)
+            continue
+        yield chunk[skip:] if skip else chunk
+        skip = 0
+
+
+def length_of(answer: Answer) -> int | None:
+    """How many bytes the body of an answer has, where it says so."""
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def offset_of(headers: Mapping[str, str]) -> int | None:
+    """How many bytes an upload has, as its `Range: 0-<last>` tells; None where it does not.
+
+    `0-0` is what an upload without a byte says, too: it counts as none, since sending one byte
+    again is what the digest then refuses, and believing in one that is not there as well.
+    """
+    match = _OFFSET.fullmatch(headers.get("Range", ""))
+    if match is None:
+        return None
+    return int(match[1]) + 1 if match[1] != "0" else 0

@@ -1,0 +1,77 @@
+"""What the direct way needs of a source and of a target. Stores implement it, never retrying.
+
+All of them raise CopyError whose `where` has the registry alone, and are called by many tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from asyncsync.model.manifest import Descriptor, RawManifest
+from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.transports.contracts import Manifests
+
+
+class Source(Manifests, Protocol):
+    """Where images come from."""
+
+    def blob(
+        self, ref: Reference, start: int = 0, stop: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of the blob from `start`, up to `stop` where given: as they come, unchecked.
+
+        Raises also while they come; NotFound without such a blob.
+        """
+
+
+class Content(Protocol):
+    """The bytes of a blob, which can be read from any offset, and more than once."""
+
+    @property
+    def digest(self) -> Digest:
+        """What they hash to; it is checked before the last of them is given out."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Those from `start` up to, without, `stop`."""
+
+
+class Upload(Protocol):
+    """A blob on its way into the target."""
+
+    async def send(self, content: Content, start: int = 0) -> None:
+        """Send `content` from `start`, which the target has said that it has; then it is there."""
+
+    async def offset(self) -> int:
+        """How many bytes the target has of it: where to go on; 0 where it cannot say."""
+
+    async def cancel(self) -> None:
+        """Tell the target that nothing will come of it. Never raises, never takes long."""
+
+
+class Target(Manifests, Protocol):
+    """Where images go."""
+
+    async def look(self, ref: Reference) -> Descriptor | None:
+        """What `ref` names there now, or None if it names nothing. Costs a HEAD."""
+
+    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+        """Begin to upload the blob `ref`; None if the target has it, or takes it from `origin`.
+
+        `origin` is a repository of the same registry.
+        """
+
+    async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
+        """Put `manifest` under the tag or digest of `ref`; the target's own word for its digest.
+
+        Raises BlobsUnknown where it lacks what the manifest names, TypeRefused where it takes
+        no manifest of this type.
+        """
+
+    def mounts_after_manifest(self, place: Registry) -> bool:
+        """Whether it gives from one repository to another only what a manifest there names."""

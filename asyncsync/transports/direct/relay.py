@@ -1,0 +1,215 @@
+"""One blob from a source into a target, as a stream: nothing is kept but a chunk.
+
+A source that breaks goes on inside the same upload, by a range; a target that breaks is asked how
+far it came, and where it cannot say so the blob starts again. The last chunk is held back until
+the digest is right, so wrong bytes never become a blob at the target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from anyio import CancelScope, current_time
+
+from asyncsync.model.errors import (
+    CopyError,
+    DigestMismatch,
+    RegistryUnavailable,
+    TimedOut,
+    Where,
+)
+from asyncsync.model.job import Step
+from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.retrying import may_retry, pause
+from asyncsync.transports.direct.blobs import Need
+from asyncsync.transports.direct.contracts import Source, Target, Upload
+from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.stepping import Steps
+
+IDLE_SECONDS = 75.0  # without a byte taken; the source's own silence ends earlier, by its reader
+CLOSING_SECONDS = 15 * 60.0  # a registry digests gigabytes before it answers their last byte
+_TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
+_WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
+
+
+class Relay:
+    """Moves the blobs of one image (`blobs.Mover`). Its failures are this image's alone."""
+
+    def __init__(
+        self, source: Source, target: Target, steps: Steps, pace: Pace, moved: Callable[[int], None]
+    ) -> None:
+        self._source, self._target = source, target
+        self._steps, self._pace, self._moved = steps, pace, moved
+        self._begun: dict[Need, Upload] = {}  # by a mount that was answered with an upload
+
+    async def mount(self, need: Need, origin: str) -> bool:
+        """Ask the target to take the blob from its repository `origin`. True: it is there now."""
+        upload = await self._steps.part(Step.COPY, lambda: self._target.begin(need.target, origin))
+        if upload is None:
+            return True
+        self._begun[need] = upload
+        return False
+
+    async def move(self, need: Need) -> bool:
+        """See that the target has the blob. True: bytes were moved; False: it had it already."""
+        content = Stream(self._source, need.source, need.size, self._steps, self._pace, self._moved)
+        transfer = _Transfer(self._target, need, content, self._begun.pop(need, None))
+        try:
+            return await self._steps.part(Step.COPY, transfer.attempt)
+        finally:
+            content.tell()
+
+    async def close(self) -> None:
+        """Take back the uploads that were begun and never came to be: the image has ended."""
+        while self._begun:
+            _, upload = self._begun.popitem()
+            await upload.cancel()
+
+    def mounts_after_manifest(self, place: Registry) -> bool:
+        """Whether `place` mounts only blobs of manifests that stand."""
+        return self._target.mounts_after_manifest(place)
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """What one attempt leaves for the next: an upload that can go on, and where."""
+
+    target: Target
+    need: Need
+    content: Stream
+    upload: Upload | None
+    start: int = 0
+
+    async def attempt(self) -> bool:
+        if self.upload is None:
+            self.start, self.upload = 0, await self.target.begin(self.need.target)
+            if self.upload is None:
+                return False
+        upload = self.upload
+        try:
+            await self._send(upload)
+        except CopyError as error:
+            failure = self.content.failure or error
+            self.content.failure = None
+            at_target = failure is error and failure.transient
+            self.start = await upload.offset() if at_target else 0
+            if not 0 < self.start <= self.content.given:
+                self.upload = None
+                await upload.cancel()
+            raise failure from None
+        except BaseException:
+            await upload.cancel()
+            raise
+        return True
+
+    async def _send(self, upload: Upload) -> None:
+        where = Where(str(self.need.target.place))
+        with CancelScope(deadline=current_time() + IDLE_SECONDS) as watch:
+            self.content.watch = watch
+            await upload.send(self.content, self.start)
+        if watch.cancelled_caught:
+            what = f"{where.registry} took no more of {self.need.target.digest} and said nothing"
+            raise TimedOut(what, where, transient=True)
+
+
+class Stream:
+    """The bytes of a blob, read from its source as they are wanted (`contracts.Content`).
+
+    `given`: how many were given out at the most. `failure`: what ended the last reading; whoever
+    sends the bytes hears of it only in the words of his own connection.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        ref: Reference,
+        size: int,
+        steps: Steps,
+        pace: Pace,
+        moved: Callable[[int], None],
+    ) -> None:
+        assert ref.digest is not None  # noqa: S101  a `Need` has one
+        self._source, self._ref, self._steps, self._pace = source, ref, steps, pace
+        self.digest: Digest = ref.digest
+        self.size = size
+        self._moved, self._untold = moved, 0
+        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
+        self.given = 0
+        self.failure: CopyError | None = None
+        self.watch = CancelScope()
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `stop`; a broken source is gone on with. Raises CopyError."""
+        at, attempt, since = start, 1, start
+        if not self.size:
+            self._check()  # there is no last chunk to hold back
+        while at < stop:
+            try:
+                async with self._source.blob(self._ref, at, stop if stop < self.size else None) as (
+                    chunks
+                ):
+                    async for chunk in chunks:
+                        self._take(at, chunk, stop)
+                        at += len(chunk)
+                        await self._pace.passed(len(chunk))
+                        self._stirred(last=at == self.size)
+                        yield chunk
+                if at < stop:
+                    what = f"{self._ref.place} ended {self._ref.digest} at {at} of {self.size}"
+                    raise RegistryUnavailable(f"{what} bytes", self._where, transient=True)
+            except CopyError as error:
+                if at > since:  # it came on: another try has as good a chance as the first
+                    attempt, since = 1, at
+                if not may_retry(error, attempt, self._steps.retrying.retries):
+                    self.failure = error
+                    raise
+                await self._pause(error, attempt)
+                attempt += 1
+
+    def tell(self) -> None:
+        """Tell what came in since the last time."""
+        if self._untold:
+            self._moved(self._untold)
+            self._untold = 0
+
+    @property
+    def _where(self) -> Where:
+        return Where(str(self._ref.place))
+
+    def _take(self, at: int, chunk: bytes, stop: int) -> None:
+        """Count and hash a chunk; wrong ones go no further."""
+        end = at + len(chunk)
+        if end > stop:
+            what = f"{self._ref.place} sends more than the {self.size} bytes of {self.digest}"
+            raise DigestMismatch(what, self._where)
+        if end > self.given:  # what is read again was hashed before
+            self._hash.update(chunk[self.given - at :] if self.given > at else chunk)
+            self.given = end
+        self._untold += len(chunk)
+        if self._untold >= _TOLD_BYTES:
+            self.tell()
+        if end == self.size:
+            self._check()
+
+    def _check(self) -> None:
+        if self._hash.hexdigest() != self.digest.hex:
+            what = f"{self._ref.place} sent other bytes than {self.digest} names"
+            raise DigestMismatch(what, self._where)
+
+    def _stirred(self, *, last: bool) -> None:
+        """Put off the idle watch: a chunk is ready for the target."""
+        until = current_time() + (CLOSING_SECONDS if last else IDLE_SECONDS)
+        if last or until - self.watch.deadline > _WATCH_SECONDS:
+            self.watch.deadline = until
+
+    async def _pause(self, error: CopyError, attempt: int) -> None:
+        """Wait before the source is asked again; the target waits as well, and is not to blame."""
+        retrying = self._steps.retrying
+        seconds = pause(error, attempt, retrying.chance())
+        self._steps.retried(attempt + 1, seconds, error)
+        self.watch.deadline = math.inf
+        await retrying.sleep(seconds)
+        self.watch.deadline = current_time() + IDLE_SECONDS

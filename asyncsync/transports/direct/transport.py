@@ -1,0 +1,206 @@
+"""Copies from registry to registry: what is missing moves as streams, the tag is put last.
+
+For each image: ask both registries what they have, walk the image's graph once, bring its blobs
+(each distinct one once a run), then put its manifests from leaf to root. A reader of the target
+never sees half an image, and only the target's word makes one `copied`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asyncsync.model.errors import (
+    BlobsUnknown,
+    CopyError,
+    NoSuchPlatform,
+    NotFound,
+    TypeRefused,
+    Where,
+)
+from asyncsync.model.events import BytesMoved, Noted, Observe
+from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.manifest import (
+    Descriptor,
+    ImageManifest,
+    RawManifest,
+    parse_manifest,
+    platform_of,
+)
+from asyncsync.model.outcome import Copied
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.retrying import Retrying
+from asyncsync.transports.direct.adapting import other_form, other_forms, source_digest
+from asyncsync.transports.direct.blobs import Blobs, Need
+from asyncsync.transports.direct.contracts import Source, Target
+from asyncsync.transports.direct.graph import Graph, Node
+from asyncsync.transports.direct.lanes import Lanes
+from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.relay import Relay
+from asyncsync.transports.direct.walking import walk
+from asyncsync.transports.stepping import Steps
+from asyncsync.transports.together import both, every
+
+
+class DirectTransport:
+    """A `Copy` from registry to registry. Many workers call it at once.
+
+    `exact`: never adapt an image that the target refuses.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        *,
+        retrying: Retrying,
+        pace: Pace,
+        exact: bool = False,
+    ) -> None:
+        self._source, self._target = source, target
+        self._retrying, self._pace, self._exact = retrying, pace, exact
+        self._blobs = Blobs(Lanes())
+
+    async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
+        """Bring one image into place. Raises CopyError with image, step and registry."""
+        steps = Steps(job, observe, self._retrying)
+        found, there = await steps.run(Step.RESOLVE, lambda: self._look(job))
+        if not job.platforms and there and there.digest == found.digest:
+            return Copied(found.digest, changed=False)
+        with steps.within(Step.RESOLVE):
+            if there and await self._made_from(job, found, steps):
+                return Copied(there.digest, changed=False)
+            graph = await self._graph(job, found, steps)
+            if there and there.digest in self._digests(graph):
+                return Copied(there.digest, changed=False)
+        relay = Relay(
+            self._source, self._target, steps, self._pace, lambda n: observe(BytesMoved(job, n))
+        )
+        placing = _Placing(self._blobs, relay, self._target, job, steps, update=there is not None)
+        with steps.within(Step.COPY):
+            try:
+                digest = await self._placed(placing, graph, observe)
+            except BaseException:
+                await relay.close()
+                raise
+        return Copied(digest)
+
+    async def _look(self, job: CopyJob) -> tuple[Descriptor, Descriptor | None]:
+        """What both registries have. That the target will not say is no obstacle to a push."""
+        found, there = await both(self._source.resolve(job.source), self._target.look(job.target))
+        if found is None:
+            kind = "manifest" if job.source.digest else "tag"
+            what = f"{job.source.name} has no {kind} {job.source.identifier}"
+            raise NotFound(what, Where(str(job.source.place)))
+        return found, there
+
+    async def _graph(self, job: CopyJob, found: Descriptor, steps: Steps) -> Graph:
+        async def read(descriptor: Descriptor) -> RawManifest:
+            ref = job.source.by_digest(descriptor.digest)
+            return await steps.part(Step.RESOLVE, lambda: self._source.manifest(ref))
+
+        root = await read(found)
+        try:
+            if not found.is_index and job.platforms:
+                await self._check_platform(job, root, steps)
+            return await walk(root, read, job.source, job.platforms)
+        except CopyError as error:
+            raise error.located(str(job.source), Step.RESOLVE) from None
+
+    async def _check_platform(self, job: CopyJob, raw: RawManifest, steps: Steps) -> None:
+        """A single image says in its config what it runs on; one without a word is taken."""
+        try:
+            image = parse_manifest(raw)
+        except ValueError:
+            return  # `walk` says what is wrong with it
+        if not isinstance(image, ImageManifest):
+            return
+        ref = job.source.by_digest(image.config.digest)
+        given = platform_of(await steps.part(Step.RESOLVE, lambda: self._source.config(ref)))
+        if given and not any(wanted.admits(given) for wanted in job.platforms):
+            wanted = " or ".join(map(str, job.platforms))
+            what = f"{job.source} is an image for {given}, not for {wanted}"
+            raise NoSuchPlatform(what, Where(str(job.source.place)))
+
+    async def _made_from(self, job: CopyJob, found: Descriptor, steps: Steps) -> bool:
+        """Whether the target's image says that it was made from this one (OCI types alone)."""
+        if self._exact and len(job.platforms) < 2:
+            return False
+        raw = await steps.part(Step.RESOLVE, lambda: self._target.manifest(job.target))
+        try:
+            return source_digest(parse_manifest(raw), job.platforms) == found.digest
+        except ValueError:
+            return False  # whatever it is, it is replaced
+
+    def _digests(self, graph: Graph) -> set[Digest]:
+        """What the target may have of it: this very image, or what had to be made of it."""
+        forms = () if self._exact else other_forms(graph)
+        return {graph.root.raw.digest, *(form.root.raw.digest for form in forms)}
+
+    async def _placed(self, placing: _Placing, graph: Graph, observe: Observe) -> Digest:
+        job = placing.job
+        try:
+            digest = await placing.put(graph.root, job.target)
+        except TypeRefused:
+            refused = placing.refused
+            form = None if self._exact or refused is None else other_form(graph, refused)
+            if form is None:
+                raise
+            observe(Noted(job, f"adapted: {job.target.place} refuses it as it is"))
+            digest = await placing.put(form.root, job.target)
+            graph = form
+        for words in graph.left_out:
+            observe(Noted(job, words))
+        return digest
+
+
+@dataclass(slots=True)
+class _Placing:
+    """One image on its way: its blobs, then its manifests from leaf to root."""
+
+    blobs: Blobs
+    relay: Relay
+    target: Target
+    job: CopyJob
+    steps: Steps
+    update: bool  # the target has another image under the tag, perhaps with the same parts
+    refused: Node | None = None
+
+    async def put(self, node: Node, ref: Reference) -> Digest:
+        """See that all of `node` is at the target, under `ref`. Raises CopyError."""
+        if self.update and ref.digest and await self._has(ref):
+            return ref.digest
+        await every(
+            [
+                *(self._bring(blob, ref) for blob in node.blobs),
+                *(self.put(child, ref.by_digest(child.raw.digest)) for child in node.children),
+            ]
+        )
+        try:
+            digest = await self._put(node, ref)
+        except BlobsUnknown as unknown:
+            await self._again(node, ref, unknown.missing)
+            digest = await self._put(node, ref)
+        names = (blob.digest for blob in node.blobs)
+        self.blobs.manifest_stands(ref.place, ref.repository, names)
+        return digest
+
+    async def _bring(self, blob: Descriptor, ref: Reference) -> None:
+        need = Need(self.job.source.by_digest(blob.digest), ref.by_digest(blob.digest), blob.size)
+        await self.blobs.bring(need, self.relay)
+
+    async def _put(self, node: Node, ref: Reference) -> Digest:
+        try:
+            return await self.steps.part(Step.COPY, lambda: self.target.put(ref, node.raw))
+        except TypeRefused:
+            self.refused = node
+            raise
+
+    async def _again(self, node: Node, ref: Reference, missing: tuple[Digest, ...]) -> None:
+        """Bring once more what was believed to be there: its registry says that it is not."""
+        for blob in node.blobs:
+            if not missing or blob.digest in missing:
+                self.blobs.forget(ref.place, ref.repository, blob.digest)
+        await every(self._bring(blob, ref) for blob in node.blobs)
+
+    async def _has(self, ref: Reference) -> bool:
+        return await self.steps.part(Step.COPY, lambda: self.target.look(ref)) is not None
