@@ -74,9 +74,13 @@ class Descriptor:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it names a layer that its publisher alone gives out (image-spec, “urls”)."""
-        kind = self.media_type
-        return bool(self.urls) or ".foreign." in kind or ".nondistributable." in kind
+        """Whether it names a layer that its publisher alone gives out (image-spec, “urls”).
+
+        Both are needed: registries want the bytes of an ordinary layer that has URLs, too, and a
+        foreign one without any is nowhere else.
+        """
+        foreign = ".foreign." in self.media_type or ".nondistributable." in self.media_type
+        return foreign and bool(self.urls)
 
 
 _UNKNOWN = Platform("unknown", "unknown")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
+    ATTESTATION,
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    EMPTY_CONFIG,
+    INLINE_BYTES_MAX,
     OCI_INDEX,
     OCI_MANIFEST,
+    Descriptor,
     ImageManifest,
     Index,
     RawManifest,
@@ -60,6 +65,126 @@ def test_an_index_has_its_children_and_tells_images_from_attestations(media_type
     assert [str(child.platform) for child in parsed.images] == ["linux/amd64", "linux/arm64/v8"]
 
 
+ATTESTED = {"vnd.docker.reference.type": "attestation-manifest"}
+
+
+@pytest.mark.parametrize(
+    ("platform", "more", "is_one"),
+    [
+        ("unknown/unknown", {"annotations": ATTESTED}, True),
+        ("", {"artifactType": ATTESTATION}, True),
+        ("linux/amd64", {"artifactType": ATTESTATION}, True),
+        ("unknown/unknown", {}, False),
+        ("unknown/unknown", {"annotations": {"vnd.docker.reference.type": "x"}}, False),
+        ("linux/amd64", {"annotations": ATTESTED}, False),
+        ("linux/amd64", {}, False),
+    ],
+)
+def test_an_attestation_is_told_by_its_annotations_or_by_its_type(
+    platform: str, more: dict[str, Any], is_one: bool
+) -> None:
+    body = {"manifests": [descriptor("x", platform, **more)]}
+    parsed = parse_manifest(raw(OCI_INDEX, body))
+    assert isinstance(parsed, Index)
+    assert parsed.manifests[0].is_attestation is is_one
+    if is_one:
+        assert parsed.images == ()
+        assert parsed.choose(Platform.parse("linux/amd64")) is None
+
+
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+NONDISTRIBUTABLE = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+URL = "https://publisher.example/layer"
+
+
+def layer(**more: object) -> Descriptor:
+    body = {"config": descriptor("c"), "layers": [descriptor("l") | more]}
+    parsed = parse_manifest(raw(OCI_MANIFEST, body))
+    assert isinstance(parsed, ImageManifest)
+    return parsed.layers[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "is_foreign"),
+    [
+        ({"mediaType": FOREIGN, "urls": [URL]}, True),
+        ({"mediaType": NONDISTRIBUTABLE, "urls": [URL]}, True),
+        ({"mediaType": FOREIGN}, False),  # it is nowhere else
+        ({"mediaType": NONDISTRIBUTABLE, "urls": []}, False),
+        ({"urls": [URL]}, False),  # registries want its bytes all the same
+        ({"urls": []}, False),
+        ({"urls": None}, False),
+        ({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}, False),
+    ],
+)
+def test_a_layer_that_only_its_publisher_gives_out_is_foreign(
+    more: dict[str, Any], is_foreign: bool
+) -> None:
+    assert layer(**more).is_foreign is is_foreign
+
+
+def inline(content: bytes, **more: object) -> dict[str, Any]:
+    text = base64.b64encode(content).decode()
+    return {"digest": str(Digest.of(content)), "size": len(content), "data": text} | more
+
+
+def test_content_that_came_along_with_its_name_is_kept() -> None:
+    assert layer(**inline(b"{}")).data == b"{}"
+    sha512 = str(Digest.of(b"{}", "sha512"))
+    assert layer(**inline(b"{}", digest=sha512)).data == b"{}"
+    assert layer(**inline(b"")).data == b""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        inline(b"{}", size=3),
+        inline(b"{}", digest=str(Digest.of(b"[]"))),
+        inline(b"{}", data="e30"),
+        inline(b"{}", data="e3 0="),
+        inline(b"{}", data="\u00e9"),
+        inline(b"{}", data=7),
+        inline(b"x" * (INLINE_BYTES_MAX + 1)),
+    ],
+    ids=lambda value: str(value)[90:140],
+)
+def test_content_that_is_not_what_its_name_says_is_ignored(more: dict[str, Any]) -> None:
+    assert layer(**more).data is None
+
+
+def test_an_artifact_is_an_image_with_a_type_a_subject_and_the_empty_config() -> None:
+    body = {
+        "artifactType": "application/vnd.example.sbom",
+        "config": {"mediaType": EMPTY_CONFIG, **inline(b"{}")},
+        "layers": [descriptor("sbom")],
+        "subject": descriptor("image"),
+        "annotations": {"org.example.title": "sbom"},
+    }
+    parsed = parse_manifest(raw(OCI_MANIFEST, body))
+    assert isinstance(parsed, ImageManifest)
+    assert parsed.artifact_type == "application/vnd.example.sbom"
+    assert parsed.config.data == b"{}"
+    assert parsed.subject
+    assert parsed.subject.digest == Digest.of(b"image")
+    assert parsed.annotations == {"org.example.title": "sbom"}
+
+
+def test_an_index_has_a_subject_and_annotations_too() -> None:
+    body = {"manifests": [], "subject": descriptor("image"), "annotations": {"a": "b"}}
+    parsed = parse_manifest(raw(OCI_INDEX, body))
+    assert isinstance(parsed, Index)
+    assert parsed.subject
+    assert parsed.subject.digest == Digest.of(b"image")
+    assert parsed.annotations == {"a": "b"}
+
+
+def test_a_parsed_manifest_cannot_be_changed_and_can_be_hashed() -> None:
+    parsed = parse_manifest(raw(OCI_INDEX, {"manifests": [], "annotations": {"a": "b"}}))
+    with pytest.raises(TypeError):
+        parsed.annotations["a"] = "c"  # type: ignore[index]
+    assert hash(layer(annotations={"a": "b"}))
+
+
 @pytest.mark.parametrize(
     ("offered", "wanted", "chosen"),
     [
@@ -93,6 +218,24 @@ def test_the_child_that_serves_a_wish_best_is_chosen(
         (OCI_INDEX, {"manifests": {}}, "manifests are no list"),
         (OCI_INDEX, {"manifests": [{}] * 1001}, "manifests are no list of at most"),
         (OCI_INDEX, {"manifests": [None]}, "descriptor"),
+        (OCI_INDEX, {"manifests": [descriptor("x", size=4 * 2**20 + 1)]}, "more than 4 MiB"),
+        (OCI_INDEX, {"manifests": [], "annotations": []}, "annotations are no map"),
+        (OCI_INDEX, {"manifests": [], "annotations": {"a": 1}}, "no text, or too long"),
+        (OCI_INDEX, {"manifests": [], "annotations": {"a": "b" * 300_000}}, "too long"),
+        (OCI_INDEX, {"manifests": [], "annotations": {"a" * 2000: "b"}}, "too long"),
+        (
+            OCI_INDEX,
+            {"manifests": [], "annotations": dict.fromkeys(map(str, range(1001)), "")},
+            "no map of at most",
+        ),
+        (OCI_INDEX, {"manifests": [descriptor("x", annotations=7)]}, "annotations are no map"),
+        (OCI_INDEX, {"manifests": [descriptor("x", urls="https://x")]}, "urls are no list"),
+        (OCI_INDEX, {"manifests": [descriptor("x", urls=["u"] * 101)]}, "urls are no list of at"),
+        (OCI_INDEX, {"manifests": [descriptor("x", urls=[1])]}, "no text, or too long"),
+        (OCI_INDEX, {"manifests": [descriptor("x", artifactType="x" * 5000)]}, "too long"),
+        (OCI_INDEX, {"manifests": [], "subject": {}}, "descriptor"),
+        (OCI_MANIFEST, {"config": descriptor("c"), "layers": [], "artifactType": 1}, "no text"),
+        (OCI_MANIFEST, {"config": descriptor("c", size=2**63), "layers": []}, "descriptor"),
         (OCI_MANIFEST, {"layers": []}, "descriptor"),
         (OCI_MANIFEST, {"config": descriptor("c")}, "layers are no list"),
         (OCI_MANIFEST, {"config": descriptor("c", size=-1), "layers": []}, "descriptor"),
@@ -112,7 +255,7 @@ def test_a_manifest_that_can_be_read_in_two_ways_or_none_is_refused(
 
 fields = st.sampled_from([
     "mediaType", "digest", "size", "platform", "os", "architecture", "variant", "config",
-    "layers", "manifests",
+    "layers", "manifests", "annotations", "urls", "data", "artifactType", "subject",
 ])  # fmt: skip
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -7,8 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from asyncsync.model.errors import CopyError
-from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor, RawManifest
+from anyio.lowlevel import checkpoint
+
+from asyncsync.model.errors import CopyError, NotFound, Where
+from asyncsync.model.manifest import (
+    ATTESTATION,
+    EMPTY_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    RawManifest,
+)
 from asyncsync.model.reference import Digest, Reference
 
 
@@ -39,6 +48,93 @@ def index(**children: RawManifest) -> RawManifest:
         for architecture, child in children.items()
     ]
     return raw(OCI_INDEX, {"manifests": entries})
+
+
+def blob(content: str, media_type: str, **more: object) -> dict[str, Any]:
+    """The descriptor of a blob, with its true size."""
+    data = content.encode()
+    named = {"mediaType": media_type, "digest": str(Digest.of(data)), "size": len(data)}
+    return {**named, **more}
+
+
+def packed(
+    name: str,
+    *layers: dict[str, Any],
+    media_type: str = OCI_MANIFEST,
+    config: str = "application/vnd.oci.image.config.v1+json",
+    layer: str = "application/vnd.oci.image.layer.v1.tar+gzip",
+    **more: object,
+) -> RawManifest:
+    """An image with a base layer that all have, one of its own, and `layers` more."""
+    body = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": blob(f"config of {name}", config),
+        "layers": [blob("base", layer), blob(name, layer), *layers],
+        **more,
+    }
+    return raw(media_type, body)
+
+
+def statement(about: RawManifest) -> RawManifest:
+    """What BuildKit says about an image: an artifact with the empty config."""
+    body = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": ATTESTATION,
+        "config": blob("{}", EMPTY_CONFIG, data="e30="),
+        "layers": [blob(f"statement about {about.digest}", "application/vnd.in-toto+json")],
+        "subject": entry(about),
+    }
+    return raw(OCI_MANIFEST, body)
+
+
+def entry(child: RawManifest, platform: str = "", **more: object) -> dict[str, Any]:
+    """What an index says about `child`, with its true size."""
+    named = {
+        "mediaType": child.media_type,
+        "digest": str(child.digest),
+        "size": len(child.data),
+    }
+    parts = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
+    return {**named, **({"platform": parts} if platform else {}), **more}
+
+
+def about(image: RawManifest, child: RawManifest) -> dict[str, Any]:
+    """What an index says about `child`, which is an attestation of `image`."""
+    annotations = {
+        "vnd.docker.reference.digest": str(image.digest),
+        "vnd.docker.reference.type": "attestation-manifest",
+    }
+    return entry(child, "unknown/unknown", annotations=annotations)
+
+
+def listing(*entries: dict[str, Any], media_type: str = OCI_INDEX, **more: object) -> RawManifest:
+    """An index of `entries`."""
+    return raw(
+        media_type, {"schemaVersion": 2, "mediaType": media_type, "manifests": entries, **more}
+    )
+
+
+class Served:
+    """A source that has `manifests`; `asked` is what came, `most` how many at once."""
+
+    def __init__(self, *manifests: RawManifest) -> None:
+        self.held = {manifest.digest: manifest for manifest in manifests}
+        self.asked: list[Digest] = []
+        self.now = self.most = 0
+
+    async def read(self, child: Descriptor) -> RawManifest:
+        self.asked.append(child.digest)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await checkpoint()
+        finally:
+            self.now -= 1
+        if child.digest not in self.held:
+            raise NotFound(f"it has no {child.digest}", Where("s.example"))
+        return self.held[child.digest]
 
 
 @dataclass

@@ -7,7 +7,7 @@ the annotation that names the source, or, in Docker's types, by its digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,16 +19,12 @@ from asyncsync.model.manifest import (
     ImageManifest,
     Index,
 )
-from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest
 from asyncsync.transports.direct.graph import (
-    SOURCE_DIGEST,
-    SOURCE_PLATFORMS,
     Graph,
     Node,
     became,
     counted,
-    platforms_text,
     rebuilt,
     stamped,
 )
@@ -109,21 +105,6 @@ def as_oci(graph: Graph) -> Graph:
     Attestations stay away: they speak of digests that the image no longer has.
     """
     return _converted(graph, _attestations(graph), _TO_OCI, "OCI")
-
-
-def source_digest(
-    parsed: Index | ImageManifest, platforms: Sequence[Platform] = ()
-) -> Digest | None:
-    """The digest that `parsed` says it was made from, if that was for the same `platforms`.
-
-    None for whatever else may stand there.
-    """
-    if parsed.annotations.get(SOURCE_PLATFORMS, platforms_text(())) != platforms_text(platforms):
-        return None
-    try:
-        return Digest.parse(parsed.annotations.get(SOURCE_DIGEST, ""))
-    except ValueError:
-        return None
 
 
 def _why_not_docker(image: Index | ImageManifest) -> str | None:

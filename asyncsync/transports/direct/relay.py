@@ -142,7 +142,7 @@ class Stream:
         self.watch = CancelScope()
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `stop`; a broken source is gone on with. Raises CopyError."""
+        """The bytes from `start` up to `stop`, gone on with where a source breaks off."""
         at, attempt, since = start, 1, start
         if not self.size:
             self._check()  # there is no last chunk to hold back

@@ -73,7 +73,7 @@ def _read(raw: RawManifest) -> dict[str, Any]:
 
 def _written(media_type: str, body: Mapping[str, Any]) -> RawManifest:
     try:
-        # No NaN: Python alone reads it.
+        # No NaN: Python alone reads it. What could be read can be too deep to write elsewhere.
         data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError("the manifest holds what JSON cannot say") from error

@@ -7,6 +7,8 @@ never sees half an image, and only the target's word makes one `copied`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from asyncsync.model.errors import (
@@ -20,6 +22,7 @@ from asyncsync.model.errors import (
 from asyncsync.model.events import BytesMoved, Noted, Observe
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import (
+    INDEX_TYPES,
     Descriptor,
     ImageManifest,
     RawManifest,
@@ -29,8 +32,9 @@ from asyncsync.model.manifest import (
 from asyncsync.model.outcome import Copied
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.retrying import Retrying
-from asyncsync.transports.direct.adapting import other_form, other_forms, source_digest
+from asyncsync.transports.direct.adapting import other_form, other_forms
 from asyncsync.transports.direct.blobs import Blobs, Need
+from asyncsync.transports.direct.choosing import known_by_root
 from asyncsync.transports.direct.contracts import Source, Target
 from asyncsync.transports.direct.graph import Graph, Node
 from asyncsync.transports.direct.lanes import Lanes
@@ -67,10 +71,11 @@ class DirectTransport:
         if not job.platforms and there and there.digest == found.digest:
             return Copied(found.digest, changed=False)
         with steps.within(Step.RESOLVE):
-            if there and await self._made_from(job, found, steps):
+            root = await self._read(job, found, steps)
+            if there and there.digest in self._known(job, root):
                 return Copied(there.digest, changed=False)
-            graph = await self._graph(job, found, steps)
-            if there and there.digest in self._digests(graph):
+            graph = await self._graph(job, root, steps)
+            if there and there.digest in self._forms(graph):
                 return Copied(there.digest, changed=False)
         relay = Relay(
             self._source, self._target, steps, self._pace, lambda n: observe(BytesMoved(job, n))
@@ -93,18 +98,23 @@ class DirectTransport:
             raise NotFound(what, Where(str(job.source.place)))
         return found, there
 
-    async def _graph(self, job: CopyJob, found: Descriptor, steps: Steps) -> Graph:
-        async def read(descriptor: Descriptor) -> RawManifest:
-            ref = job.source.by_digest(descriptor.digest)
-            return await steps.part(Step.RESOLVE, lambda: self._source.manifest(ref))
+    async def _read(self, job: CopyJob, named: Descriptor, steps: Steps) -> RawManifest:
+        ref = job.source.by_digest(named.digest)
+        return await steps.part(Step.RESOLVE, lambda: self._source.manifest(ref))
 
-        root = await read(found)
-        try:
-            if not found.is_index and job.platforms:
-                await self._check_platform(job, root, steps)
-            return await walk(root, read, job.source, job.platforms)
-        except CopyError as error:
-            raise error.located(str(job.source), Step.RESOLVE) from None
+    def _known(self, job: CopyJob, root: RawManifest) -> Set[Digest]:
+        """What the target may have of the image, as far as its root alone tells."""
+        with _resolving(job):
+            known = known_by_root(root, job.source, job.platforms)
+        return known - {root.digest} if self._exact else known
+
+    async def _graph(self, job: CopyJob, root: RawManifest, steps: Steps) -> Graph:
+        if root.media_type not in INDEX_TYPES and job.platforms:
+            await self._check_platform(job, root, steps)
+        with _resolving(job):
+            return await walk(
+                root, lambda named: self._read(job, named, steps), job.source, job.platforms
+            )
 
     async def _check_platform(self, job: CopyJob, raw: RawManifest, steps: Steps) -> None:
         """A single image says in its config what it runs on; one without a word is taken."""
@@ -121,20 +131,9 @@ class DirectTransport:
             what = f"{job.source} is an image for {given}, not for {wanted}"
             raise NoSuchPlatform(what, Where(str(job.source.place)))
 
-    async def _made_from(self, job: CopyJob, found: Descriptor, steps: Steps) -> bool:
-        """Whether the target's image says that it was made from this one (OCI types alone)."""
-        if self._exact and len(job.platforms) < 2:
-            return False
-        raw = await steps.part(Step.RESOLVE, lambda: self._target.manifest(job.target))
-        try:
-            return source_digest(parse_manifest(raw), job.platforms) == found.digest
-        except ValueError:
-            return False  # whatever it is, it is replaced
-
-    def _digests(self, graph: Graph) -> set[Digest]:
-        """What the target may have of it: this very image, or what had to be made of it."""
-        forms = () if self._exact else other_forms(graph)
-        return {graph.root.raw.digest, *(form.root.raw.digest for form in forms)}
+    def _forms(self, graph: Graph) -> Set[Digest]:
+        """What had to be made of the image, perhaps, for this target in an earlier run."""
+        return set() if self._exact else {form.root.raw.digest for form in other_forms(graph)}
 
     async def _placed(self, placing: _Placing, graph: Graph, observe: Observe) -> Digest:
         job = placing.job
@@ -151,6 +150,14 @@ class DirectTransport:
         for words in graph.left_out:
             observe(Noted(job, words))
         return digest
+
+
+@contextmanager
+def _resolving(job: CopyJob) -> Iterator[None]:
+    try:
+        yield
+    except CopyError as error:
+        raise error.located(str(job.source), Step.RESOLVE) from None
 
 
 @dataclass(slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import TypeAlias
@@ -12,14 +11,12 @@ from anyio import CapacityLimiter, create_task_group
 
 from asyncsync.model.errors import (
     DigestMismatch,
-    NoSuchPlatform,
     NotFound,
     UnsupportedManifest,
     Where,
 )
 from asyncsync.model.foreign import quoted
 from asyncsync.model.manifest import (
-    ATTESTED_DIGEST,
     Descriptor,
     ImageManifest,
     Index,
@@ -27,6 +24,7 @@ from asyncsync.model.manifest import (
 )
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
+from asyncsync.transports.direct.choosing import belongs, chosen_of, supported, unsupported
 from asyncsync.transports.direct.graph import Graph, Node, became, counted, rebuilt, stamped
 
 Read: TypeAlias = Callable[[Descriptor], Awaitable[RawManifest]]
@@ -57,7 +55,7 @@ async def walk(
     if not asked or not isinstance(node.parsed, Index):
         node = await walking.under(node)
     else:
-        images, chosen = node.parsed.images, _chosen(node.parsed, asked, source)
+        images, chosen = node.parsed.images, chosen_of(node.parsed, asked, source)
         if len(chosen) == 1:
             node = walking.parsed(await walking.raw(chosen[0]))
         elif len(chosen) == len({child.digest for child in images}):
@@ -70,7 +68,7 @@ async def walk(
         number = counted(len(walking.missing), "attestation")
         left_out.append(f"left out {number} that {source.place} does not serve")
     if left_out:
-        with _supported(source):
+        with supported(source):
             node = stamped(rebuilt(node), root.digest, asked)
         left_out[-1] += f": {became(root.digest, node)}"
     graph = Graph(node, root.digest, asked, tuple(left_out))
@@ -89,7 +87,7 @@ class _Walk:
         self.missing: set[Digest] = set()
 
     def parsed(self, raw: RawManifest) -> Node:
-        with _supported(self._source.by_digest(raw.digest)):
+        with supported(self._source.by_digest(raw.digest)):
             return Node.parse(raw)
 
     async def under(self, root: Node, only: frozenset[Digest] = frozenset()) -> Node:
@@ -98,7 +96,7 @@ class _Walk:
         One level after the other: there are few, and each is read at once.
         """
         self._found[root.raw.digest] = root
-        wanted = [child for child in root.named if not only or _belongs(child, only)]
+        wanted = [child for child in root.named if not only or belongs(child, only)]
         for _ in range(INDEX_DEPTH_MAX):
             new = {child.digest: child for child in wanted if child.digest not in self._found}
             await self._read_all(tuple(new.values()))
@@ -174,29 +172,7 @@ class _Walk:
             raise self._unsupported(what)
 
     def _unsupported(self, what: str) -> UnsupportedManifest:
-        return _unsupported(self._source, what)
-
-
-def _chosen(
-    index: Index, platforms: Iterable[Platform], source: Reference
-) -> tuple[Descriptor, ...]:
-    """The children for `platforms`, each once, in the order that was asked for."""
-    chosen = {platform: index.choose(platform) for platform in platforms}
-    if absent := [str(platform) for platform, child in chosen.items() if child is None]:
-        has = ", ".join(sorted({str(child.platform) for child in index.images})[:_TOLD_MAX])
-        wanted = ", ".join(absent[:_TOLD_MAX])
-        what = f"{source} has no image for {wanted}; it has {has or 'none at all'}"
-        raise NoSuchPlatform(what, Where(str(source.place)))
-    found = {child.digest: child for child in chosen.values() if child}
-    if any(child.is_index for child in found.values()):
-        raise _unsupported(source, "it has an index for a platform: copy all of it, or none")
-    return tuple(found.values())
-
-
-def _belongs(child: Descriptor, images: frozenset[Digest]) -> bool:
-    if child.is_attestation:
-        return child.annotations.get(ATTESTED_DIGEST) in {str(digest) for digest in images}
-    return child.digest in images
+        return unsupported(self._source, what)
 
 
 def _check_blobs(graph: Graph, source: Reference) -> None:
@@ -205,7 +181,7 @@ def _check_blobs(graph: Graph, source: Reference) -> None:
     for image in _images(graph):
         for blob in (image.config, *image.layers):
             if sizes.setdefault(blob.digest, blob.size) != blob.size:
-                raise _unsupported(source, f"it names {blob.digest} with two sizes")
+                raise unsupported(source, f"it names {blob.digest} with two sizes")
 
 
 def _foreign(graph: Graph) -> str:
@@ -218,15 +194,3 @@ def _foreign(graph: Graph) -> str:
 
 def _images(graph: Graph) -> Iterator[ImageManifest]:
     return (node.parsed for node in graph.nodes() if isinstance(node.parsed, ImageManifest))
-
-
-@contextmanager
-def _supported(source: Reference) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise _unsupported(source, str(error)) from error
-
-
-def _unsupported(source: Reference, what: str) -> UnsupportedManifest:
-    return UnsupportedManifest(f"{source}: {what}", Where(str(source.place)))
