@@ -91,9 +91,9 @@ class _Progress:
     def _timed_out(self, timeout: float | None) -> TimedOut:
         step = self._step or Step.RESOLVE
         source, target = str(self._job.source.place), str(self._job.target.place)
-        # Both are asked before the pull, and which of them is silent is not told to us.
-        asked = source if source == target else f"{source} or {target}"
-        at = {Step.RESOLVE: asked, Step.PULL: source}.get(step, target)
+        # Both are spoken to in these steps, and which of them is silent is not told to us.
+        both = source if source == target else f"{source} or {target}"
+        at = {Step.RESOLVE: both, Step.COPY: both, Step.PULL: source}.get(step, target)
         where = Where(at, str(self._job.source), step)
         return TimedOut(
             f"it was not in place within the {timeout:g} s allowed for one image", where

@@ -413,6 +413,21 @@ async def test_an_image_that_takes_longer_than_allowed_is_a_failed_outcome() -> 
     assert outcome.error.where == Where("b.example", "a.example/i:0", Step.PUSH)
 
 
+@pytest.mark.parametrize("step", [Step.RESOLVE, Step.COPY])
+async def test_where_both_registries_are_spoken_to_either_may_have_been_too_slow(
+    step: Step,
+) -> None:
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        observe(StepStarted(job, step))
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with running(make_jobs(1), copy, concurrency=1, timeout=0.05) as run:
+        (outcome,) = [outcome async for outcome in run]
+    assert outcome.error is not None
+    assert outcome.error.where == Where("a.example or b.example", "a.example/i:0", step)
+
+
 async def test_a_plan_without_jobs_ends_at_once() -> None:
     async with running([], GatedCopy(), concurrency=3) as run:
         outcomes: list[Outcome] = [outcome async for outcome in run]

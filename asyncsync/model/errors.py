@@ -60,7 +60,17 @@ class ConfigurationError(AsyncsyncError):
 
 
 class EngineUnavailable(AsyncsyncError):
-    """No engine answers. Nothing was moved."""
+    """No engine answers, and nothing was moved. `what` says where and why, without advice."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}.\n"
+            "  Start Docker, point DOCKER_HOST to it, or copy without it: --via direct."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,13 @@ class Where:
     registry: str
     image: str | None = None
     step: Step | None = None
+
+    @property
+    def at_target(self) -> bool:
+        """Whether the registry speaks as the target. In doubt, as where both are one, it is not."""
+        if self.step is Step.COPY:  # it speaks to both: the one that the image is not from
+            return self.image is not None and not self.image.startswith(f"{self.registry}/")
+        return self.step in (Step.PUSH, Step.VERIFY)
 
 
 class CopyError(AsyncsyncError):
@@ -114,15 +131,24 @@ class CopyError(AsyncsyncError):
 
     def advice(self) -> str:
         """What the user can do about it: one sentence or two, without the image's name."""
-        return "Run it again; if it stays, look at what the engine and the registry log."
+        return (
+            "Run it again; if it stays, look at what the registry logs, and the engine if one "
+            "copies."
+        )
 
 
 class NotFound(CopyError):
     """The registry has no such repository, tag or digest."""
 
     def advice(self) -> str:
-        if self.where.step == Step.PUSH:
-            return f"Create the repository at {self.where.registry}, or correct the namespace."
+        host = self.where.registry
+        if self.where.at_target:
+            return f"Create the repository at {host}, or correct the namespace."
+        if self.where.step is Step.COPY:  # the image itself was there when it was looked for
+            return (
+                f"Run it again; if it stays, the image is incomplete at {host}, or, where that is "
+                "the target too, the repository has to be created there."
+            )
         return "Correct the name or the tag in the list, or comment the line out with #."
 
 
@@ -141,14 +167,15 @@ class PermissionDenied(CopyError):
     """The registry knows us and says no, or hides what we may not see."""
 
     def advice(self) -> str:
-        if self.where.step in (Step.PUSH, Step.VERIFY):
+        host = self.where.registry
+        if self.where.at_target:
             return (
-                f"Give this account the right to push at {self.where.registry}; check that the "
+                f"Give this account the right to push at {host}; check that the "
                 "namespace (project) exists and that its quota is not used up."
             )
-        return (
-            f"Check that the image exists and that this account may pull at {self.where.registry}."
-        )
+        if self.where.step is Step.COPY:
+            return f"Check that this account may pull at {host}, and push if it is the target too."
+        return f"Check that the image exists and that this account may pull at {host}."
 
 
 class RateLimited(CopyError):
@@ -172,8 +199,9 @@ class TlsError(CopyError):
     def advice(self) -> str:
         host = self.where.registry
         return (
-            f"Trust its CA in the engine (/etc/docker/certs.d/{host}/ca.crt) and here (--ca-file); "
-            f"for plain HTTP set insecure-registries in the engine and --plain-http {host} here."
+            f"Trust its CA: --ca-file FILE, or /etc/docker/certs.d/{host}/ca.crt, which an engine "
+            f"needs in any case. If it speaks no TLS: --plain-http {host}, and if an engine "
+            "copies, insecure-registries in its daemon.json."
         )
 
 

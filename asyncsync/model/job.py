@@ -27,7 +27,7 @@ class Step(StrEnum):
     TAG = "tag"
     PUSH = "push"
     VERIFY = "verify"
-    COPY = "copy"
+    COPY = "copy"  # of the direct way, where source and target are spoken to at once
     CLEAN = "clean"
 
 

@@ -107,6 +107,7 @@ def chosen(folder: Path, **options: object) -> Settings:
     nothing = dict.fromkeys(Given.__annotations__)
     given = {
         **nothing, "to": Destination.parse("r.example/team"), "platforms": (), "plain_http": (),
+        "insecure_skip_verify": (), "mirrors": (), "with_referrers": False,
         "output": "table", "quiet": False, "succeeded_log": folder / "succeeded.log", **options,
     }  # fmt: skip
     return settings(given, {})  # type: ignore[arg-type]
@@ -172,7 +173,7 @@ async def test_a_full_disk_does_not_end_the_copying_but_is_told(tmp_path: Path) 
 async def test_what_the_library_refuses_reaches_the_caller_bare(tmp_path: Path) -> None:
     @asynccontextmanager
     async def refusing() -> AsyncIterator[Scripted]:
-        raise EngineUnavailable("No Docker Engine answers.")
+        raise EngineUnavailable("No Docker Engine answers")
         yield
 
     screen = Screen(tmp_path)

@@ -108,7 +108,7 @@ async def test_an_engine_that_is_not_there_is_named_with_its_address_and_advice(
             raise AssertionError
     assert str(caught.value) == (
         "No Docker Engine answers at unix:///nowhere/docker.sock (no such file).\n"
-        "  Start Docker, or point DOCKER_HOST to the engine."
+        "  Start Docker, point DOCKER_HOST to it, or copy without it: --via direct."
     )
 
 

@@ -96,10 +96,7 @@ def unavailable(endpoint: Endpoint, why: str) -> EngineUnavailable:
     address = urlsplit(endpoint.url)
     if address.scheme == "unix" and not os.path.exists(address.path):
         why = "no such file"
-    return EngineUnavailable(
-        f"No Docker Engine answers at {shown(endpoint.url)} ({why}).\n"
-        "  Start Docker, or point DOCKER_HOST to the engine."
-    )
+    return EngineUnavailable(f"No Docker Engine answers at {shown(endpoint.url)} ({why})")
 
 
 def reason(error: BaseException) -> str:

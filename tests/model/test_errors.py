@@ -1,0 +1,90 @@
+"""What is advised fits whoever spoke, and whichever way the images go."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from asyncsync.model.errors import (
+    CopyError,
+    EngineUnavailable,
+    NotFound,
+    PermissionDenied,
+    TlsError,
+    Where,
+)
+from asyncsync.model.job import Step
+
+IMAGE = "docker.io/library/nginx:1.27"
+
+
+@pytest.mark.parametrize(
+    ("step", "registry", "at_target"),
+    [
+        (Step.RESOLVE, "docker.io", False),
+        (Step.PULL, "docker.io", False),
+        (Step.TAG, "r.example", False),
+        (Step.PUSH, "r.example", True),
+        (Step.VERIFY, "r.example", True),
+        (Step.COPY, "r.example", True),
+        (Step.COPY, "docker.io", False),
+        (Step.COPY, "docker.io:5000", True),
+    ],
+)
+def test_it_is_the_target_that_spoke_in_its_own_steps_or_where_the_image_is_not_from(
+    step: Step, registry: str, at_target: bool
+) -> None:
+    assert Where(registry, IMAGE, step).at_target is at_target
+
+
+def test_without_an_image_nobody_is_taken_for_the_target_of_a_copy() -> None:
+    assert not Where("r.example", None, Step.COPY).at_target
+    assert not Where("r.example").at_target
+
+
+def test_a_registry_at_another_port_is_another_one() -> None:
+    assert Where("r.example", "r.example:5000/app:1", Step.COPY).at_target
+
+
+@pytest.mark.parametrize("step", [Step.PUSH, Step.COPY])
+def test_the_target_wants_its_repository_and_the_right_to_push(step: Step) -> None:
+    where = Where("r.example", IMAGE, step)
+    assert "Create the repository at r.example" in NotFound("", where).advice()
+    assert "the right to push at r.example" in PermissionDenied("", where).advice()
+
+
+@pytest.mark.parametrize("step", [Step.RESOLVE, Step.PULL])
+def test_the_source_wants_the_right_name_and_the_right_to_pull(step: Step) -> None:
+    where = Where("docker.io", IMAGE, step)
+    assert "Correct the name or the tag" in NotFound("", where).advice()
+    assert "may pull at docker.io" in PermissionDenied("", where).advice()
+
+
+def test_where_source_and_target_may_be_one_the_advice_is_for_both() -> None:
+    where = Where("docker.io", IMAGE, Step.COPY)
+    assert "incomplete at docker.io, or, where that is the target" in NotFound("", where).advice()
+    told = PermissionDenied("", where).advice()
+    assert "may pull at docker.io, and push if it is the target too" in told
+
+
+def test_a_certificate_is_trusted_by_either_way() -> None:
+    advice = TlsError("", Where("r.example:5000")).advice()
+    assert "--ca-file FILE, or /etc/docker/certs.d/r.example:5000/ca.crt" in advice
+    assert "--plain-http r.example:5000" in advice
+
+
+def test_an_engine_that_is_absent_is_not_needed() -> None:
+    error = EngineUnavailable("No Docker Engine answers at unix:///x (no such file)")
+    assert str(error) == (
+        "No Docker Engine answers at unix:///x (no such file).\n"
+        "  Start Docker, point DOCKER_HOST to it, or copy without it: --via direct."
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [EngineUnavailable("nobody answers"), CopyError("what", Where("r.example"))]
+)
+def test_an_error_survives_pickling(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+    assert (type(again), str(again)) == (type(error), str(error))
