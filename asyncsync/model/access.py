@@ -4,27 +4,58 @@ from __future__ import annotations
 
 import base64
 import html
+import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
 
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.foreign import quoted
+from asyncsync.model.reference import NotAReference, Reference, Registry
+
 _AS_GIVEN = "surrogateescape"  # a variable may hold bytes that are no UTF-8
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How registries are reached.
+    """How registries are reached. Raises ConfigurationError for a mirror that cannot be one.
 
     `plain_http`: hosts (with port) that speak no TLS. `ca_file`: PEM certificates to trust beside
     the system's. `proxies`: scheme (`http`, `https`, `no`) → URL or list of hosts, in the form
-    that `urllib.request.getproxies_environment` gives.
+    that `urllib.request.getproxies_environment` gives. `insecure`: hosts whose certificate is not
+    checked. `mirrors`: host → URLs, `https://mirror.example[/prefix]`, that are asked before it,
+    in this order; a prefix stands before the repository (`/v2/prefix/library/nginx/…`).
     """
 
     plain_http: frozenset[str] = frozenset()
     ca_file: Path | None = None
     proxies: Mapping[str, str] = field(default_factory=dict)
+    insecure: frozenset[str] = frozenset()
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        mirrors: dict[str, tuple[str, ...]] = {}
+        for host, urls in self.mirrors.items():
+            try:
+                named = Registry.parse(host).host
+                read = tuple(map(mirror_url, urls))
+            except ValueError as error:
+                raise ConfigurationError(f"The mirrors of {quoted(host)}: {error}.") from None
+            for url in read:
+                self._check_plain(named, url)
+            mirrors[named] = tuple(dict.fromkeys((*mirrors.get(named, ()), *read)))
+        object.__setattr__(self, "mirrors", mirrors)  # frozen: a value is normalised once, here
+
+    def _check_plain(self, named: str, url: str) -> None:
+        scheme, _, rest = url.partition("://")
+        host = rest.partition("/")[0]
+        if scheme == "http" and host not in self.plain_http and not _is_here(host):
+            raise ConfigurationError(
+                f"The mirrors of {named}: {url} is not https. "
+                f"If it really speaks no TLS, add --plain-http {host}."
+            )
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -36,6 +67,44 @@ class Access:
             if password and scheme != "no":  # `no` is a list of hosts
                 found += (password, *Credential(unquote(user), unquote(password)).secrets)
         return tuple(dict.fromkeys(found))
+
+
+def mirror_url(text: str) -> str:
+    """Read `https://host[:port][/prefix]`. Raises ValueError, which never shows a login."""
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.lower() not in ("http", "https"):
+        raise ValueError(f"a mirror is written {_MIRROR}")
+    if "@" in rest:  # not shown: what stands before it may be a password
+        raise ValueError("a mirror's URL has no '@': its login is the one of docker login")
+    if "?" in rest or "#" in rest:  # not shown either: it may be a token
+        raise ValueError(f"a mirror's URL has neither '?' nor '#'; write {_MIRROR}")
+    host, _, prefix = rest.partition("/")
+    prefix = prefix.rstrip("/")
+    try:
+        Registry.parse(host)
+        if ":" in prefix or prefix != prefix.lower():
+            raise NotAReference("a prefix is lower case and has no ':'")
+        if prefix:  # the grammar of a repository, asked of the one place that knows it
+            Reference.parse(f"localhost/{prefix}:tag")
+    except NotAReference as error:
+        raise ValueError(f"{quoted(text)} is no mirror: {error.what}; write {_MIRROR}") from None
+    if prefix.split("/")[0] in ("v1", "v2"):
+        raise ValueError(f"a mirror is written without /{prefix[:2]}, as {_MIRROR}")
+    return f"{scheme.lower()}://{host}/{prefix}".rstrip("/")
+
+
+_MIRROR = "https://mirror.example or https://mirror.example/prefix"
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host, with or without port, is this machine by its name alone."""
+    name = host[1 : host.index("]")] if host.startswith("[") else host.partition(":")[0]
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 
 from asyncsync.model.access import Access, Credential
+from asyncsync.model.errors import ConfigurationError
 
 SECRET = "pass&word<1>??>"
 
@@ -41,4 +43,67 @@ def test_nobody_has_no_secrets() -> None:
 
 
 def test_registries_are_reached_over_tls_and_without_proxy_unless_asked() -> None:
-    assert Access() == Access(plain_http=frozenset(), ca_file=None, proxies={})
+    assert Access() == Access(
+        plain_http=frozenset(), ca_file=None, proxies={}, insecure=frozenset(), mirrors={}
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("https://mirror.example", "https://mirror.example"),
+        ("https://mirror.example/", "https://mirror.example"),
+        ("HTTPS://mirror.example:8443/hub/cache//", "https://mirror.example:8443/hub/cache"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://localhost", "http://localhost"),
+        ("http://[::1]:5000/hub", "http://[::1]:5000/hub"),
+        ("http://plain.example:81/hub", "http://plain.example:81/hub"),
+    ],
+)
+def test_a_mirror_is_a_host_over_https_or_a_plain_one_that_is_here_or_named(
+    url: str, read: str
+) -> None:
+    access = Access(plain_http=frozenset({"plain.example:81"}), mirrors={"docker.io": (url,)})
+    assert access.mirrors == {"docker.io": (read,)}
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("mirror.example", "a mirror is written https://mirror.example"),
+        ("ftp://mirror.example", "a mirror is written https://mirror.example"),
+        ("https://", "is no registry"),
+        ("https:///hub", "is no registry"),
+        ("https://Mirror.example", "lower case"),
+        ("https://mirror.example:0", "is no port"),
+        ("https://mirror.example/Hub", "a prefix is lower case"),
+        ("https://mirror.example/hub:1", "has no ':'"),
+        ("https://mirror.example/h%75b", "is no part of a name"),
+        ("https://mirror.example/../x", "is no part of a name"),
+        ("https://mirror.example/v2", "written without /v2"),
+        ("https://mirror.example/v2/hub", "written without /v2"),
+        ("http://mirror.example", "is not https"),
+        ("http://localhost.example", "is not https"),
+        ("http://plain.example", "add --plain-http plain.example"),
+        ("https://me:s3cret@mirror.example", "no '@'"),
+        ("https://mirror.example/hub?token=s3cret", "neither"),
+        ("https://mirror.example#s3cret", "neither"),
+    ],
+)
+def test_what_cannot_be_a_mirror_says_why_and_never_shows_a_login(url: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(why)) as caught:
+        Access(plain_http=frozenset({"plain.example:81"}), mirrors={"docker.io": (url,)})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_mirrors_belong_to_a_registry_under_any_of_its_names_in_their_order() -> None:
+    access = Access(
+        mirrors={
+            "index.docker.io": ("https://b.example", "https://a.example"),
+            "docker.io": ("https://b.example/", "https://c.example"),
+        }
+    )
+    urls = ("https://b.example", "https://a.example", "https://c.example")
+    assert access.mirrors == {"docker.io": urls}
+    with pytest.raises(ConfigurationError, match="is no registry"):
+        Access(mirrors={"https://docker.io": ("https://a.example",)})

@@ -1,0 +1,139 @@
+"""Whom a registry has to convince, and as whom we come: the TLS context of one host.
+
+Docker's rule, “Verify repository client with certificates”: a folder is named as the host, with
+its port; `*.crt` in it are CAs that are trusted for this host alone, `NAME.cert` and `NAME.key`
+are a client certificate. podman and skopeo read folders of their own by the same rule
+(containers-certs.d(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncsync.credentials import user_home
+from asyncsync.model.access import Access
+from asyncsync.model.errors import ConfigurationError, TlsError, Where
+from asyncsync.model.foreign import shown
+from asyncsync.model.reference import Registry
+from asyncsync.stores.registry.wire import trusting
+
+_SYSTEM = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
+_USER = Path(".config/containers/certs.d")  # in the home; XDG_CONFIG_HOME does not count here
+_FILES_MAX = 1000  # of one host; a folder that holds more is not what it is taken for
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What the folders hold for one host: files of CAs, and pairs of certificate and key."""
+
+    authorities: tuple[Path, ...] = ()
+    pairs: tuple[tuple[Path, Path], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.authorities or self.pairs)
+
+
+def certificate_folders(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Where certificates for single hosts are looked for: the user's own first, then docker's."""
+    home = user_home(environ)
+    return (home / _USER, *_SYSTEM) if home else _SYSTEM
+
+
+def context_for(
+    place: Registry, access: Access, folders: Sequence[Path] | None = None
+) -> ssl.SSLContext | None:
+    """How TLS is spoken with `place`; None where it has nothing of its own. Blocks.
+
+    Trusted are the system's CAs, those of `--ca-file` and the host's own ones; a host in
+    `access.insecure` is believed without any, and still gets our certificate. `folders` are in
+    place of `certificate_folders()`. Raises TlsError, with the registry alone, for files that
+    cannot be used.
+    """
+    if place.host in access.plain_http:
+        return None
+    insecure = place.host in access.insecure
+    try:
+        own = _own(place, certificate_folders() if folders is None else folders)
+        if not own and not insecure:
+            return None
+        context = _unverifying() if insecure else _trusting(access, own)
+        # OpenSSL keeps one certificate for each kind of key, the last one: so the first is last.
+        for certificate, key in reversed(own.pairs):
+            _show(context, certificate, key)
+    except ConfigurationError as error:
+        raise TlsError(str(error), Where(place.host)) from error
+    return context
+
+
+def _own(place: Registry, folders: Sequence[Path]) -> _Own:
+    authorities: list[Path] = []
+    pairs: list[tuple[Path, Path]] = []
+    for folder in folders:
+        files = list(_listed(folder / place.host))
+        authorities += (file for file in files if file.suffix == ".crt")
+        pairs += _pairs({file for file in files if file.suffix in (".cert", ".key")})
+    return _Own(tuple(authorities), tuple(pairs))
+
+
+def _listed(folder: Path) -> Sequence[Path]:
+    try:
+        files = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # docker goes on as well
+        return ()
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be read: {error.strerror}") from error
+    if len(files) > _FILES_MAX:
+        raise ConfigurationError(f"{folder} holds more than {_FILES_MAX} files")
+    return files
+
+
+def _pairs(files: set[Path]) -> Iterator[tuple[Path, Path]]:
+    for file in sorted(files):
+        other = file.with_suffix(".key" if file.suffix == ".cert" else ".cert")
+        if other not in files:
+            authority = f"; a CA is called {file.stem}.crt" if file.suffix == ".cert" else ""
+            raise ConfigurationError(
+                f"{shown(str(file))} has no {shown(other.name)} beside it, and is nothing without "
+                f"it: add that, or take it away{authority}"
+            )
+        if file.suffix == ".cert":
+            yield file, other
+
+
+def _trusting(access: Access, own: _Own) -> ssl.SSLContext:
+    common = [access.ca_file] if access.ca_file else []
+    return trusting(*common, *own.authorities)
+
+
+def _unverifying() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False  # first, or the next line is refused
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Show this certificate to a server that asks for one."""
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except _Locked:
+        what = f"{key} is locked by a password, and nobody is here to be asked for it"
+        raise ConfigurationError(what) from None
+    except ssl.SSLError:  # an OSError too
+        what = f"{certificate} and {key.name} are no certificate and its key in PEM form"
+        raise ConfigurationError(what) from None
+    except OSError as error:  # which of the two, OpenSSL does not say
+        what = f"{certificate} or {key.name} cannot be read: {error.strerror}"
+        raise ConfigurationError(what) from error
+
+
+class _Locked(Exception):
+    """A key wants a password. OpenSSL would ask for it on the terminal, and wait."""
+
+
+def _no_password() -> str:
+    raise _Locked
