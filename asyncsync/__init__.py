@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncsync.api import Settings, SyncRun, open_sync, plan, sync
+    from asyncsync.api import SyncRun, open_sync, plan, sync
     from asyncsync.model.access import Access, Credential
     from asyncsync.model.errors import (
         AsyncsyncError,
@@ -53,11 +53,12 @@ if TYPE_CHECKING:
     from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
     from asyncsync.model.platform import Platform
     from asyncsync.model.reference import Digest, Reference
+    from asyncsync.settings import Settings
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "asyncsync.api": ("Settings", "SyncRun", "open_sync", "plan", "sync"),
+    "asyncsync.api": ("SyncRun", "open_sync", "plan", "sync"),
     "asyncsync.model.access": ("Access", "Credential"),
     "asyncsync.model.errors": (
         "AsyncsyncError",
@@ -97,6 +98,7 @@ _HOME = {
     "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
     "asyncsync.model.platform": ("Platform",),
     "asyncsync.model.reference": ("Digest", "Reference"),
+    "asyncsync.settings": ("Settings",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

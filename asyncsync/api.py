@@ -5,96 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from inspect import iscoroutinefunction
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict, Unpack
+from typing import Unpack
 
 import anyio
 import anyio.to_thread
 
 from asyncsync import lists, planning
-from asyncsync.model.access import Access, Credential
-from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.events import Chosen, Observe, ignore
+from asyncsync.model.errors import ConfigurationError, CopyError, EngineUnavailable, Where
+from asyncsync.model.events import Chosen, Observe
 from asyncsync.model.foreign import shown
-from asyncsync.model.job import Destination, Plan, Shard
-from asyncsync.model.outcome import Outcome, Report
+from asyncsync.model.job import CopyJob, Destination, Plan, Shard
+from asyncsync.model.outcome import Copied, Outcome, Report
 from asyncsync.model.platform import Platform
 from asyncsync.scheduling import Run, running
+from asyncsync.settings import Options, Settings, choose
 
-Via: TypeAlias = Literal["auto", "engine"]
-CONCURRENCY = 8  # measured: more gains little through one engine, and costs duplicate uploads
-CONCURRENCY_MAX = 256
-RETRIES_MAX = 100  # an hour and more of waiting
-ENGINE_CONCURRENCY = 16  # measured: from here on one engine only uploads more of the same twice
-
-
-class Options(TypedDict, total=False):
-    """The keywords of `sync` and `open_sync`; `Settings` has their meaning and their defaults."""
-
-    to: str | Destination
-    concurrency: int
-    fail_fast: bool
-    via: Via
-    platforms: Sequence[str | Platform]
-    credential: Credential | None
-    retries: int
-    timeout: float | None
-    clean: bool
-    access: Access
-    engine: str | None
-    docker_config: str | os.PathLike[str] | None
-    observe: Observe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How a run is made. Raises ConfigurationError for values that make no sense.
-
-    `concurrency`: images at once, 1 to 256. `fail_fast`: stop at the first failed image. `via`:
-    `auto` or `engine`. `platforms`: at most one; empty is the engine's own. `credential`: for the
-    target's registry alone; without one, docker's configuration is asked. `retries`: of one step,
-    after transient failures. `timeout`: seconds for one image, waits included. `clean`: take out
-    of the engine what the run brought in. `engine`: its URL; None is where docker would look.
-    `docker_config`: a folder in place of docker's own. `observe` is called with every event.
-    """
-
-    to: str | Destination | None = None
-    concurrency: int = CONCURRENCY
-    fail_fast: bool = False
-    via: Via = "auto"
-    platforms: Sequence[str | Platform] = ()
-    credential: Credential | None = None
-    retries: int = 3
-    timeout: float | None = None
-    clean: bool = False
-    access: Access = field(default_factory=Access)
-    engine: str | None = None
-    docker_config: str | os.PathLike[str] | None = None
-    observe: Observe = ignore
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.concurrency <= CONCURRENCY_MAX:
-            raise ConfigurationError(
-                f"concurrency is 1 to {CONCURRENCY_MAX} images at once, not {self.concurrency}"
-            )
-        if self.via not in ("auto", "engine"):
-            raise ConfigurationError(f"via is 'auto' or 'engine', not {self.via!r}")
-        if not 0 <= self.retries <= RETRIES_MAX:
-            raise ConfigurationError(f"retries are 0 to {RETRIES_MAX}, not {self.retries}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigurationError(f"timeout is more than 0 seconds, not {self.timeout}")
-        if isinstance(self.platforms, str):
-            raise ConfigurationError(f"platforms is a list, as [{self.platforms!r}]")
-        if iscoroutinefunction(self.observe):
-            raise ConfigurationError("observe is called and not awaited: give a plain function")
-        if len(self.platforms) > 1:
-            raise ConfigurationError(
-                "an engine copies one platform of an image; name one platform, not "
-                + ", ".join(str(platform) for platform in self.platforms)
-            )
+_ENGINE_GAINS_TO = 16  # measured: from here on one engine only uploads more of the same twice
 
 
 class SyncRun:
@@ -164,8 +92,23 @@ async def open_sync(
         if settings.to is None:
             raise ConfigurationError("where to? Say to='registry.example/team'")
         images = await plan(images, to=settings.to, platforms=settings.platforms)
-    async with _engine_way(images, settings) as run:
-        yield run
+    async with AsyncExitStack() as ways:
+        yield await _begin(images, settings, ways)
+
+
+async def _begin(plan: Plan, settings: Settings, ways: AsyncExitStack) -> SyncRun:
+    """Open the way that the settings choose, for as long as `ways` is open."""
+    platforms = max((job.platforms for job in plan.jobs), key=len, default=())
+    choice = choose(settings, platforms)
+    if choice.via == "engine":
+        try:
+            return await ways.enter_async_context(_engine_way(plan, settings))
+        except EngineUnavailable as error:
+            # Nothing has begun: from the first copy on, an engine that goes away is an EngineLost.
+            choice = choose(settings, platforms, no_engine=error.what)
+            if choice.via == "engine":
+                raise
+    return await ways.enter_async_context(_direct_way(plan, settings, choice.why))
 
 
 async def plan(
@@ -189,7 +132,8 @@ async def plan(
         specs = lists.entries(images)
     try:
         destination = to if isinstance(to, Destination) else Destination.parse(to)
-        wanted = tuple(p if isinstance(p, Platform) else Platform.parse(p) for p in platforms)
+        read = (p if isinstance(p, Platform) else Platform.parse(p) for p in platforms)
+        wanted = tuple(dict.fromkeys(read))
         part = Shard.parse(shard) if isinstance(shard, str) else shard
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
@@ -248,7 +192,7 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
         async with running(
             plan.jobs,
             transport,
-            concurrency=settings.concurrency,
+            concurrency=settings.at_once("engine"),
             fail_fast=settings.fail_fast,
             timeout=settings.timeout,
             observe=settings.observe,
@@ -261,6 +205,29 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
 
 
 def _advice(settings: Settings) -> str:
-    if settings.concurrency <= ENGINE_CONCURRENCY:
+    if settings.at_once("engine") <= _ENGINE_GAINS_TO:
         return ""
-    return f"; an engine gains nothing above {ENGINE_CONCURRENCY} at once"
+    return f"; an engine gains nothing above {_ENGINE_GAINS_TO} at once"
+
+
+# TO BE REPLACED by the one that opens transports/direct: this one copies nothing.
+@asynccontextmanager
+async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator[SyncRun]:
+    settings.observe(Chosen("direct", why))
+
+    async def copy(job: CopyJob, _: Observe) -> Copied:
+        raise CopyError("the direct way is not built yet", Where(str(job.target.place)))
+
+    async with running(
+        plan.jobs,
+        copy,
+        concurrency=settings.at_once("direct"),
+        fail_fast=settings.fail_fast,
+        timeout=settings.timeout,
+        observe=settings.observe,
+    ) as run:
+        watched = SyncRun(plan, "direct", run)
+        try:
+            yield watched
+        finally:
+            watched._ended()

@@ -20,7 +20,7 @@ from parts.commands import Command
 from parts.engine import Engine
 from parts.registry import Registry
 
-from asyncsync import api
+from asyncsync import api, settings
 from asyncsync.cli.sync import sync
 
 ROOT = Path(__file__).parent.parent
@@ -234,14 +234,15 @@ def test_every_option_and_variable_is_in_the_table_and_no_other() -> None:
 
 
 def test_the_defaults_in_table_and_help_are_the_library_s() -> None:
-    default = api.Settings()
+    default = settings.Settings()
+    at_once = f"{settings.ENGINE_CONCURRENCY}; direct: {settings.DIRECT_CONCURRENCY}"
     for option, value in (
-        ("concurrency", default.concurrency), ("retries", default.retries), ("via", default.via)
+        ("concurrency", at_once), ("retries", default.retries), ("via", default.via)
     ):  # fmt: skip
         assert re.search(rf"^\| .*`--{option} .*\| {value} \|", README, re.MULTILINE)
         help_ = next(param.help for param in sync.params if param.name == option)  # type: ignore[attr-defined]
         assert f"default: {value}]" in help_
-    assert f"1 to {api.CONCURRENCY_MAX}" in README
+    assert f"1 to {settings.CONCURRENCY_MAX}" in README
 
 
 def test_the_rooms_of_the_architecture_are_the_rooms_of_the_package() -> None:

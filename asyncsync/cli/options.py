@@ -29,7 +29,8 @@ def what_and_where(command: F) -> F:
                 metavar="OS/ARCH[/VARIANT]",
                 multiple=True,
                 type=values.Parsed("platform", values.platform),
-                help="Platform to copy; without it the engine's own.  [ASYNCSYNC_PLATFORM]",
+                help="Platform to copy, repeatable.  "
+                "[ASYNCSYNC_PLATFORM; default: engine: its own; direct: all]",
             ),
             click.option(
                 "--shard",

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
+from typing import Literal, TypedDict, TypeVar
 
-from asyncsync import api
+from asyncsync import settings as library
 from asyncsync.cli import values
 from asyncsync.cli.environment import Variables, credential, destination, variable
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.events import Observe, ignore
 from asyncsync.model.job import Destination, Shard
 from asyncsync.model.platform import Platform
 from asyncsync.reporting.log import Level, LogFormat
 
-if TYPE_CHECKING:
-    from asyncsync.api import Options
-    from asyncsync.model.events import Observe
-
 T = TypeVar("T")
-_DEFAULT = api.Settings()  # the library's; a command has no others
+_DEFAULT = library.Settings()  # the library's; a command has no others
 
 
 class Given(TypedDict):
@@ -32,15 +29,20 @@ class Given(TypedDict):
     shard: Shard | None
     concurrency: int | None
     fail_fast: bool | None
-    via: api.Via | None
+    via: library.Via | None
     user: str | None
     password_stdin: bool
     retries: int | None
     timeout: float | None
     deadline: float | None
     clean: bool | None
+    exact: bool | None
+    with_referrers: bool
+    limit_rate: float | None
     plain_http: tuple[str, ...]
     ca_file: Path | None
+    insecure_skip_verify: tuple[str, ...]
+    mirrors: tuple[tuple[str, str], ...]
     succeeded_log: Path | None
     failed_list: Path | None
     report: Path | None
@@ -57,14 +59,17 @@ class Settings:
     to: Destination
     platforms: tuple[Platform, ...]
     shard: Shard | None
-    concurrency: int
+    concurrency: int | None
     fail_fast: bool
-    via: api.Via
+    via: library.Via
     credential: Credential | None
     retries: int
     timeout: float | None
     deadline: float | None
     clean: bool
+    exact: bool
+    with_referrers: bool
+    limit_rate: float | None
     access: Access
     succeeded_log: Path
     failed_list: Path | None
@@ -84,7 +89,7 @@ class Settings:
         user = self.credential.username if self.credential else ""
         return tuple(filter(None, (str(self.to.place), self.to.namespace, user)))
 
-    def options(self, observe: Observe) -> Options:
+    def options(self, observe: Observe) -> library.Options:
         """The same, as the library takes it, with whoever listens."""
         return {
             "to": self.to,
@@ -96,6 +101,9 @@ class Settings:
             "retries": self.retries,
             "timeout": self.timeout,
             "clean": self.clean,
+            "exact": self.exact,
+            "with_referrers": self.with_referrers,
+            "limit_rate": self.limit_rate,
             "access": self.access,
             "observe": observe,
         }
@@ -119,7 +127,7 @@ def settings(
 
     to = where_to(given["to"], variables)
     yes_or_no = values.yes_or_no
-    return Settings(
+    chosen = Settings(
         to=to,
         platforms=which_platforms(given["platforms"], variables),
         shard=given["shard"],
@@ -136,7 +144,10 @@ def settings(
         timeout=given["timeout"] or variable(variables, "ASYNCSYNC_TIMEOUT", values.duration),
         deadline=given["deadline"],
         clean=pick(given["clean"], "ASYNCSYNC_CLEAN", yes_or_no, _DEFAULT.clean),
-        access=Access(frozenset(given["plain_http"]), given["ca_file"], proxies or {}),
+        exact=pick(given["exact"], "ASYNCSYNC_EXACT", yes_or_no, _DEFAULT.exact),
+        with_referrers=given["with_referrers"],
+        limit_rate=given["limit_rate"],
+        access=_access(given, proxies or {}),
         succeeded_log=pick(
             given["succeeded_log"], "ASYNCSYNC_SUCCEEDED_LOG", Path, Path("succeeded.log")
         ),
@@ -144,6 +155,21 @@ def settings(
         report=given["report"],
         output=given["output"],
         quiet=given["quiet"],
+    )
+    library.Settings(**chosen.options(ignore))  # what it refuses is told before a file is opened
+    return chosen
+
+
+def _access(given: Given, proxies: Mapping[str, str]) -> Access:
+    mirrors: dict[str, tuple[str, ...]] = {}
+    for host, url in given["mirrors"]:
+        mirrors[host] = (*mirrors.get(host, ()), url)
+    return Access(
+        plain_http=frozenset(given["plain_http"]),
+        ca_file=given["ca_file"],
+        proxies=proxies,
+        insecure=frozenset(given["insecure_skip_verify"]),
+        mirrors=mirrors,
     )
 
 
@@ -158,15 +184,9 @@ def where_to(option: Destination | None, variables: Variables) -> Destination:
 
 
 def which_platforms(option: tuple[Platform, ...], variables: Variables) -> tuple[Platform, ...]:
-    """The platforms asked for; none: the engine's own. Raises ConfigurationError."""
+    """The platforms asked for, each once; none: what the way brings by itself."""
     chosen = option or variable(variables, "ASYNCSYNC_PLATFORM", values.platforms) or ()
-    distinct = tuple(dict.fromkeys(chosen))
-    if len(distinct) > 1:
-        raise ConfigurationError(
-            f"{'--platform' if option else 'ASYNCSYNC_PLATFORM'}: the engine brings one platform "
-            f"of an image, {', '.join(map(str, distinct))} are {len(distinct)}. Choose one."
-        )
-    return distinct
+    return tuple(dict.fromkeys(chosen))
 
 
 def how_to_log(given: Given, variables: Variables) -> tuple[LogFormat, Level]:

@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path)
     "--concurrency",
     metavar="N",
     type=values.Parsed("number", values.concurrency),
-    help="Images at once, 1 to 256.  [ASYNCSYNC_CONCURRENCY; default: 8]",
+    help="Images at once, 1 to 256.  [ASYNCSYNC_CONCURRENCY; default: 8; direct: 32]",
 )
 @click.option(
     "--fail-fast/--no-fail-fast",
@@ -35,10 +35,10 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--via",
-    metavar="auto|engine",
+    metavar="auto|engine|direct",
     type=values.Parsed("way", values.via),
-    help="How to copy: engine lets a Docker Engine pull and push; auto takes what is there.  "
-    "[ASYNCSYNC_VIA; default: auto]",
+    help="How to copy: engine lets a Docker Engine pull and push, direct needs none; auto takes an "
+    "engine where one answers and can do all that is asked.  [ASYNCSYNC_VIA; default: auto]",
 )
 @click.option(
     "--user",
@@ -76,6 +76,22 @@ _FILE = click.Path(path_type=Path)
     help="Free the engine's disk behind each image.  [ASYNCSYNC_CLEAN]",
 )
 @click.option(
+    "--exact/--no-exact",
+    default=None,
+    help="Never adapt an image that the target refuses as it is.  [ASYNCSYNC_EXACT]",
+)
+@click.option(
+    "--with-referrers",
+    is_flag=True,
+    help="Direct way: bring signatures, SBOMs and attestations along.",
+)
+@click.option(
+    "--limit-rate",
+    metavar="RATE",
+    type=values.Parsed("rate", values.rate),
+    help="Direct way: bytes a second for the whole run, as 20MiB/s or 500KB/s.",
+)
+@click.option(
     "--plain-http",
     metavar="HOST",
     multiple=True,
@@ -87,6 +103,22 @@ _FILE = click.Path(path_type=Path)
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
     help="Certificates (PEM) to trust beside the system's.",
+)
+@click.option(
+    "--insecure-skip-verify",
+    metavar="HOST",
+    multiple=True,
+    type=values.Parsed("host", values.host),
+    help="Do not check this registry's certificate. Repeatable.",
+)
+@click.option(
+    "--mirror",
+    "mirrors",
+    metavar="HOST=URL",
+    multiple=True,
+    type=values.Parsed("mirror", values.mirror),
+    help="Read from this mirror of a registry first, as docker.io=https://mirror.example. "
+    "Repeatable, asked in this order.",
 )
 @click.option(
     "--succeeded-log",

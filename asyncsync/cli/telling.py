@@ -55,7 +55,7 @@ class Telling:
         self._ended: dict[CopyJob, Outcome] = {}
         self._told: set[CopyJob] = set()
         self._finished = False
-        self._via = "engine"  # until the run says so; this version has no other way
+        self._via = "direct" if settings.via == "direct" else "engine"  # until the run says which
         self._began = time.monotonic()
         self._lost: set[Path] = set()
         self._why = "a failure ended the run before"  # of what is not tried to its end

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 if TYPE_CHECKING:
-    from asyncsync.api import Via
     from asyncsync.model.job import Destination, Shard
     from asyncsync.model.platform import Platform
+    from asyncsync.settings import Via
 
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?")
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(|[kKMG]|[KMG]i)B(?:/s)?")
+_BITS = re.compile(r"[0-9.]+ ?(?:[kKMGmg]i?)?(?:b|bits?|bps)(?:/s)?")
+_BYTES = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3,
+          "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}  # fmt: skip
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -56,6 +60,16 @@ def host(text: str) -> str:
     return Registry.parse(text).host
 
 
+def mirror(text: str) -> tuple[str, str]:
+    """Read `HOST=URL`."""
+    from asyncsync.model.access import mirror_url
+
+    of, found, url = text.partition("=")
+    if not found:  # its text is not shown: a URL may hold a login
+        raise ValueError("write HOST=URL, as docker.io=https://mirror.example")
+    return host(of), mirror_url(url)
+
+
 def platform(text: str) -> Platform:
     """Read `os/arch[/variant]`."""
     from asyncsync.model.platform import Platform
@@ -77,7 +91,7 @@ def shard(text: str) -> Shard:
 
 def via(text: str) -> Via:
     """Read the name of a way to copy."""
-    return cast("Via", _one_of(text, "auto", "engine"))
+    return cast("Via", _one_of(text, "auto", "engine", "direct"))
 
 
 def log_format(text: str) -> Literal["console", "json"]:
@@ -87,7 +101,7 @@ def log_format(text: str) -> Literal["console", "json"]:
 
 def concurrency(text: str) -> int:
     """Read how many images are copied at once."""
-    from asyncsync.api import CONCURRENCY_MAX
+    from asyncsync.settings import CONCURRENCY_MAX
 
     number = _whole(text)
     if not 1 <= number <= CONCURRENCY_MAX:
@@ -97,7 +111,7 @@ def concurrency(text: str) -> int:
 
 def retries(text: str) -> int:
     """Read how often something is tried again."""
-    from asyncsync.api import RETRIES_MAX
+    from asyncsync.settings import RETRIES_MAX
 
     number = _whole(text)
     if number > RETRIES_MAX:
@@ -117,6 +131,21 @@ def duration(text: str) -> float:
     if seconds == 0:
         raise ValueError("no time at all is no limit that could be kept")
     return seconds
+
+
+def rate(text: str) -> float:
+    """Read `20MiB/s`, `500KB/s` or the same without `/s`: bytes a second, more than none."""
+    if match := _RATE.fullmatch(text):
+        number, unit = match.groups()
+        if float(number) == 0:
+            raise ValueError("no bytes at all is no rate that could be kept")
+        return float(number) * _BYTES[unit]
+    if _BITS.fullmatch(text):
+        raise ValueError(
+            f"{text!r} counts bits, and a rate counts bytes (eight bits each, with a large B); "
+            "write 20MiB/s or 500KB/s"
+        )
+    raise ValueError(f"{text!r} is no rate; write 20MiB/s or 500KB/s")
 
 
 def yes_or_no(text: str) -> bool:

@@ -30,7 +30,7 @@ def merged(reports: Sequence[Report], plan: Plan | None = None) -> Report:
         told = {_way(none): told.get(_way(none), none) for none in unknown}
     ways = {report.via for report in reports}
     return Report(
-        via=ways.pop() if len(ways) == 1 else "engine",
+        via=" and ".join(sorted(ways)) or "engine",
         seconds=max((report.seconds for report in reports), default=0.0),
         outcomes=tuple(told.values()),
     )

@@ -17,6 +17,7 @@ from asyncsync.model.events import (
     Waited,
 )
 from asyncsync.model.outcome import Outcome, Status
+from asyncsync.settings import concurrency_of
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -32,12 +33,17 @@ class Narration:
     def __init__(self, log: FilteringBoundLogger, *, failures_shown: bool) -> None:
         self._log, self._failures_shown = log, failures_shown
         self._run: dict[str, Any] = {}
+        self._concurrency: int | None = None
 
     def begin(
-        self, plan: Plan, *, to: Destination, concurrency: int, shard: Shard | None = None
+        self, plan: Plan, *, to: Destination, concurrency: int | None, shard: Shard | None = None
     ) -> None:
-        """Tell what is odd about the list; the first event will say what the run is about."""
-        self._run = {"images": len(plan.jobs), "destination": str(to), "concurrency": concurrency}
+        """Tell what is odd about the list; the first event will say what the run is about.
+
+        `concurrency` None is the way's own, which is known with the way.
+        """
+        self._run = {"images": len(plan.jobs), "destination": str(to)}
+        self._concurrency = concurrency
         if shard:
             self._run["shard"] = str(shard)
         for warning in plan.warnings:
@@ -50,7 +56,8 @@ class Narration:
         """Write one event down."""
         match event:
             case Chosen(via, why):
-                self._log.info("chosen", via=via, why=why, **self._run)
+                at_once = self._concurrency or concurrency_of(via)
+                self._log.info("chosen", via=via, why=why, concurrency=at_once, **self._run)
             case Advised(text):
                 self._log.warning("advised", text=text)
             case BytesMoved():

@@ -18,7 +18,7 @@ images.yaml:1:1: no image is called 'Nginx:1.27': names are lower case. Write ng
 images.yaml:3:12: '：' is a full-width colon. Write ghcr.io/x/y:1.0
 2 mistakes in images.yaml. Nothing was copied.
 """
-SYNC = ("sync", "--to", "r.example/team")
+SYNC = ("sync", "--to", "r.example/team", "--via", "engine")  # none is there: nobody is asked
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,8 @@ def test_help_names_the_commands_and_shows_them_at_work() -> None:
         "--retries", "ASYNCSYNC_RETRIES", "--timeout", "ASYNCSYNC_TIMEOUT", "--clean",
         "--deadline", "--shard",
         "ASYNCSYNC_CLEAN", "--succeeded-log", "ASYNCSYNC_SUCCEEDED_LOG", "--failed-list",
-        "ASYNCSYNC_FAILED_LIST", "--plain-http", "--ca-file", "--output", "--report",
+        "ASYNCSYNC_FAILED_LIST", "--plain-http", "--ca-file", "--output", "--report", "--exact",
+        "ASYNCSYNC_EXACT", "--with-referrers", "--limit-rate", "--insecure-skip-verify", "--mirror",
         "--log-format", "ASYNCSYNC_LOG_FORMAT", "-q, --quiet", "-v, --verbose", "Exit codes",
     ],
 )  # fmt: skip
@@ -166,9 +167,17 @@ def test_no_destination_says_how_to_name_one(command: str) -> None:
         ("--to", "https://r.example/"),
         ("--concurrency", "0"),
         ("--concurrency", "257"),
-        ("--via", "direct"),
+        ("--via", "telepathy"),
         ("--platform", "linux"),
-        ("--platform", "linux/amd64", "--platform", "linux/arm64"),
+        ("--via", "engine", "--platform", "linux/amd64", "--platform", "linux/arm64"),
+        ("--via", "engine", "--with-referrers"),
+        ("--via", "engine", "--limit-rate", "20MiB/s"),
+        ("--limit-rate", "20Mbit/s"),
+        ("--insecure-skip-verify", "https://r.example"),
+        ("--mirror", "https://mirror.example"),
+        ("--mirror", f"docker.io=https://me:{SECRET}@mirror.example"),
+        ("--mirror", f"docker.io=https://mirror.example?token={SECRET}"),
+        ("--mirror", "docker.io=http://mirror.example"),
         ("--retries", "-1"),
         ("--timeout", "soon"),
         ("--deadline", "0"),
@@ -200,6 +209,7 @@ def test_a_wrong_command_is_a_message_and_touches_nothing(args: tuple[str, ...])
     assert told.stdout == ""
     assert told.stderr.strip()
     assert "Traceback" not in told.stderr
+    assert SECRET not in told.stderr
     assert os.listdir() == ["images.yaml"]
     assert Path("images.yaml").read_text() == "nginx:1.27\n"
 
@@ -214,8 +224,9 @@ def test_a_wrong_command_is_a_message_and_touches_nothing(args: tuple[str, ...])
         ("REGISTRY_PASSWORD", SECRET),
         ("ASYNCSYNC_CONCURRENCY", "many"),
         ("ASYNCSYNC_FAIL_FAST", "maybe"),
-        ("ASYNCSYNC_VIA", "direct"),
-        ("ASYNCSYNC_PLATFORM", "linux/amd64,linux/arm64"),
+        ("ASYNCSYNC_VIA", "telepathy"),
+        ("ASYNCSYNC_PLATFORM", "linux/amd64,linux"),
+        ("ASYNCSYNC_EXACT", "2"),
         ("ASYNCSYNC_RETRIES", "-1"),
         ("ASYNCSYNC_TIMEOUT", "soon"),
         ("ASYNCSYNC_CLEAN", "2"),
@@ -273,6 +284,7 @@ def test_an_absent_engine_is_a_message_and_nothing_moves() -> None:
     assert told.exit_code == 2
     assert told.stdout == ""
     assert "no-engine.sock" in told.stderr
+    assert told.stderr.endswith("or copy without it: --via direct.\n")
     assert "Traceback" not in told.stderr
     assert SECRET not in told.stderr
 
@@ -290,7 +302,7 @@ def test_a_list_written_by_hand_is_not_replaced_by_what_is_left_of_it() -> None:
     assert "--failed-list images.yaml is the list itself" in told.stderr
     assert Path("images.yaml").read_text() == "# mine\nnginx:1.27\n"
     write("# asyncsync: 1 of 2 images are not in place.\nnginx:1.27\n")
-    told = call(*SYNC, "--failed-list", "images.yaml")
+    told = call(*SYNC, "--failed-list", "images.yaml", "--via", "engine")
     assert "No Docker Engine answers" in told.stderr, "a list that we wrote may be replaced"
 
 

@@ -97,7 +97,9 @@ def test_a_list_that_can_be_read_only_once_is_read_once(
     asyncsync_command: Command, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with asyncsync_command.started("sync", "pipe", "--to", "r.example/team") as process:
+    with asyncsync_command.started(
+        "sync", "pipe", "--to", "r.example/team", "--via", "engine"
+    ) as process:
         (tmp_path / "pipe").write_text("nginx:1.27\n")
         _, told = process.communicate(timeout=20)
     assert "No Docker Engine answers" in told

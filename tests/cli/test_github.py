@@ -145,7 +145,7 @@ def test_an_option_that_makes_no_sense_is_annotated_and_on_the_page(
 
 def test_what_a_plan_warns_of_stands_at_its_line(workflow: Workflow) -> None:
     workflow.write("nginx:1.27\nnginx:1.27\n")
-    told = workflow(*SYNC)
+    told = workflow(*SYNC, "--via", "engine")
     assert told.exit_code == 2, "there is no engine"
     warning, error = commands(told.stderr)
     assert warning.startswith(
@@ -167,7 +167,7 @@ def test_a_run_without_images_has_a_page_and_outputs(workflow: Workflow) -> None
 
 def test_secrets_are_masked_before_anything_else_is_written(workflow: Workflow) -> None:
     workflow.write("nginx:1.27\nnginx:1.27\n")
-    told = workflow(*SYNC, REGISTRY_USER="me", REGISTRY_PASSWORD=SECRET)
+    told = workflow(*SYNC, "--via", "engine", REGISTRY_USER="me", REGISTRY_PASSWORD=SECRET)
     assert told.output.splitlines()[0] == f"::add-mask::{SECRET}"
     assert "::add-mask::" not in told.stdout
     assert SECRET not in "".join(
@@ -329,6 +329,7 @@ def telling(folder: Path, page: Page, *jobs: CopyJob) -> Telling:
     given: Given = dict.fromkeys(Given.__annotations__)  # type: ignore[assignment]
     options = {
         "to": Destination.parse("r.example/team"), "platforms": (), "plain_http": (),
+        "insecure_skip_verify": (), "mirrors": (), "with_referrers": False,
         "succeeded_log": folder / "succeeded.log", "failed_list": folder / "failed.yaml",
         "report": Path("/dev/full"), "output": "table", "quiet": False, "verbose": 0,
     }  # fmt: skip

@@ -16,8 +16,9 @@ from asyncsync.reporting.log import Level
 NOTHING: Given = {
     "to": None, "platforms": (), "shard": None, "concurrency": None, "fail_fast": None, "via": None,
     "user": None, "password_stdin": False, "retries": None, "timeout": None, "deadline": None,
-    "clean": None, "plain_http": (),
-    "ca_file": None, "succeeded_log": None, "failed_list": None, "report": None, "output": "table",
+    "clean": None, "exact": None, "with_referrers": False, "limit_rate": None, "plain_http": (),
+    "insecure_skip_verify": (), "mirrors": (), "ca_file": None,
+    "succeeded_log": None, "failed_list": None, "report": None, "output": "table",
     "log_format": None, "quiet": False, "verbose": 0,
 }  # fmt: skip
 TO = Destination.parse("r.example/team")
@@ -30,8 +31,9 @@ def given(**options: Any) -> Given:
 def test_without_any_word_the_defaults_hold() -> None:
     chosen = settings(given(), {})
     assert (chosen.concurrency, chosen.fail_fast, chosen.via, chosen.retries) == (
-        8, False, "auto", 3,
+        None, False, "auto", 3,
     )  # fmt: skip
+    assert (chosen.exact, chosen.with_referrers, chosen.limit_rate) == (False, False, None)
     assert (chosen.timeout, chosen.clean, chosen.platforms, chosen.credential) == (
         None, False, (), None,
     )  # fmt: skip
@@ -47,10 +49,11 @@ def test_without_any_word_the_defaults_hold() -> None:
         ("retries", "ASYNCSYNC_RETRIES", "5", 5, 0),
         ("timeout", "ASYNCSYNC_TIMEOUT", "20m", 1200.0, 90.0),
         ("clean", "ASYNCSYNC_CLEAN", "1", True, False),
+        ("exact", "ASYNCSYNC_EXACT", "on", True, False),
         ("succeeded_log", "ASYNCSYNC_SUCCEEDED_LOG", "v.log", Path("v.log"), Path("o.log")),
         ("failed_list", "ASYNCSYNC_FAILED_LIST", "v.yaml", Path("v.yaml"), Path("o.yaml")),
-        ("platforms", "ASYNCSYNC_PLATFORM", "linux/arm64", (Platform("linux", "arm64"),),
-         (Platform("linux", "amd64"),)),
+        ("platforms", "ASYNCSYNC_PLATFORM", "linux/arm64, linux/amd64",
+         (Platform("linux", "arm64"), Platform("linux", "amd64")), (Platform("linux", "amd64"),)),
     ],
 )  # fmt: skip
 def test_a_variable_does_what_its_option_does_and_the_option_wins(
@@ -66,12 +69,12 @@ def test_a_variable_does_what_its_option_does_and_the_option_wins(
     [
         ("ASYNCSYNC_CONCURRENCY", "0"),
         ("ASYNCSYNC_FAIL_FAST", "maybe"),
-        ("ASYNCSYNC_VIA", "direct"),
+        ("ASYNCSYNC_VIA", "telepathy"),
         ("ASYNCSYNC_RETRIES", "-1"),
         ("ASYNCSYNC_TIMEOUT", "soon"),
         ("ASYNCSYNC_CLEAN", "2"),
+        ("ASYNCSYNC_EXACT", "2"),
         ("ASYNCSYNC_PLATFORM", "linux"),
-        ("ASYNCSYNC_PLATFORM", "linux/amd64,linux/arm64"),
     ],
 )
 def test_a_wrong_variable_is_named_in_one_message(variable: str, text: str) -> None:
@@ -91,22 +94,64 @@ def test_no_destination_names_both_ways_to_give_one() -> None:
     assert "REGISTRY" in str(told.value)
 
 
-def test_the_engine_takes_one_platform_however_often_it_is_named() -> None:
+def test_an_engine_takes_one_platform_however_often_it_is_named() -> None:
     amd64, arm64 = Platform("linux", "amd64"), Platform("linux", "arm64")
-    assert settings(given(platforms=(amd64, amd64)), {}).platforms == (amd64,)
-    with pytest.raises(ConfigurationError, match=r"^--platform: .*linux/amd64, linux/arm64 are 2"):
-        settings(given(platforms=(amd64, arm64)), {})
+    once = settings(given(platforms=(amd64, amd64), via="engine"), {})
+    assert once.platforms == (amd64,)
+    assert settings(given(platforms=(amd64, arm64)), {}).platforms == (amd64, arm64)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"platforms": (Platform("linux", "amd64"), Platform("linux", "arm64"))},
+         r"several platforms of an image \(linux/amd64, linux/arm64\)"),
+        ({"with_referrers": True}, "--with-referrers"),
+        ({"limit_rate": 1000.0}, "--limit-rate"),
+        ({"with_referrers": True, "limit_rate": 1000.0}, "--with-referrers and --limit-rate"),
+    ],
+)  # fmt: skip
+def test_what_an_engine_cannot_do_is_told_once_where_the_engine_is_named(
+    options: dict[str, object], named: str
+) -> None:
+    for chosen, variables in ((given(via="engine"), {}), (given(), {"ASYNCSYNC_VIA": "engine"})):
+        with pytest.raises(ConfigurationError, match=f"^--via engine cannot do {named}. Leave"):
+            settings({**chosen, **options}, variables)  # type: ignore[typeddict-item]
+    for via in (None, "auto", "direct"):
+        assert settings(given(via=via, **options), {})
 
 
 def test_access_is_made_of_options_and_proxies() -> None:
     access = settings(
-        given(plain_http=("r.example", "r.example"), ca_file=Path("ca.pem")),
+        given(
+            plain_http=("r.example", "r.example"),
+            ca_file=Path("ca.pem"),
+            insecure_skip_verify=("own.example:5000",),
+            mirrors=(
+                ("docker.io", "https://b.example"),
+                ("quay.io", "https://q.example"),
+                ("docker.io", "https://a.example"),
+            ),
+        ),
         {},
         proxies={"https": "http://proxy:3128"},
     ).access
     assert access.plain_http == {"r.example"}
     assert access.ca_file == Path("ca.pem")
     assert access.proxies == {"https": "http://proxy:3128"}
+    assert access.insecure == {"own.example:5000"}
+    assert access.mirrors == {
+        "docker.io": ("https://b.example", "https://a.example"),
+        "quay.io": ("https://q.example",),
+    }
+
+
+def test_a_mirror_without_tls_has_to_be_named_as_one() -> None:
+    mirror = ("docker.io", "http://mirror.example:81/hub")
+    with pytest.raises(ConfigurationError, match=r"add --plain-http mirror\.example:81"):
+        settings(given(mirrors=(mirror,)), {})
+    access = settings(given(mirrors=(mirror,), plain_http=("mirror.example:81",)), {}).access
+    assert access.mirrors == {"docker.io": ("http://mirror.example:81/hub",)}
 
 
 def test_no_repr_holds_the_password() -> None:

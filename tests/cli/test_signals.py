@@ -123,6 +123,7 @@ async def stubborn(job, observe):
 
 given = dict.fromkeys(Given.__annotations__) | {
     "to": to, "platforms": (), "plain_http": (), "output": "table", "quiet": False,
+    "insecure_skip_verify": (), "mirrors": (), "with_referrers": False,
 }
 log = open_log(sys.stderr, log_format="console", level=Level.WARNING)
 interruption = Interruption()

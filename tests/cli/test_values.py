@@ -65,6 +65,43 @@ def test_platforms_are_separated_by_commas() -> None:
 
 
 def test_only_what_exists_can_be_chosen() -> None:
-    assert (values.via("engine"), values.log_format("json")) == ("engine", "json")
-    with pytest.raises(ValueError, match="none of auto, engine"):
-        values.via("direct")
+    assert (values.via("direct"), values.log_format("json")) == ("direct", "json")
+    with pytest.raises(ValueError, match="none of auto, engine, direct"):
+        values.via("telepathy")
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_a_second"),
+    [("20MiB/s", 20 * 2**20), ("500KB/s", 500_000), ("500kB/s", 500_000), ("1GB", 10**9),
+     ("1.5KiB", 1536), ("7B/s", 7), ("2GiB/s", 2**31)],
+)  # fmt: skip
+def test_a_rate_is_bytes_a_second_in_thousands_or_in_1024s(
+    text: str, bytes_a_second: float
+) -> None:
+    assert values.rate(text) == bytes_a_second
+
+
+@pytest.mark.parametrize(
+    "text", ["20Mbit/s", "20Mb/s", "20 mbps", "20mb", "100kbits", "20Mib/s", "8b"]
+)
+def test_a_rate_in_bits_is_refused_as_one(text: str) -> None:
+    with pytest.raises(ValueError, match="counts bits, and a rate counts bytes"):
+        values.rate(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "20", "20M", "0B/s", "-1MB/s", "fast", "1e3B", "20MB/h", "٣MB/s", "1MB/s\n", "infB"],
+)
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no rate|no bytes at all"):
+        values.rate(text)
+
+
+def test_a_mirror_belongs_to_a_registry_under_any_of_its_names() -> None:
+    there = "https://mirror.example/prefix"
+    assert values.mirror(f"docker.io={there}/") == ("docker.io", there)
+    assert values.mirror(f"index.docker.io={there}") == ("docker.io", there)
+    for text in ("docker.io", there, f"={there}", "docker.io=", "docker.io=mirror.example"):
+        with pytest.raises(ValueError, match=r"HOST=URL|no registry|a mirror is written"):
+            values.mirror(text)

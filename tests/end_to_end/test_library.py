@@ -167,7 +167,7 @@ async def test_an_exception_in_the_block_arrives_bare_and_ends_everything(
         (["nginx"], {"to": "r.example", "platforms": ["x"]}, asyncsync.ConfigurationError),
         (
             ["nginx"],
-            {"to": "r.example", "platforms": ["linux/amd64", "linux/arm64"]},
+            {"to": "r.example", "platforms": ["linux/amd64", "linux/arm64"], "via": "engine"},
             asyncsync.ConfigurationError,
         ),
         ("no-such-list.yaml", {"to": "r.example"}, asyncsync.ConfigurationError),

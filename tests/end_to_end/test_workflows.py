@@ -243,6 +243,32 @@ def test_a_registry_that_the_job_has_set_for_others_is_not_the_actions(
     assert job.conclusion == "success", job.log
 
 
+def test_what_the_action_is_given_for_the_direct_way_reaches_the_command(
+    github: GitHub, tmp_path: Path
+) -> None:
+    """An engine that is named refuses all of it, by name."""
+    source = tmp_path / "other"
+    (source / ".github/workflows").mkdir(parents=True)
+    inputs = {
+        "via": "engine", "platform": "linux/amd64,linux/arm64", "with-referrers": "true",
+        "limit-rate": "20MiB/s",
+    }  # fmt: skip
+    given = "".join(f'          {name}: "{value}"\n' for name, value in inputs.items())
+    workflow = OTHERS_WORKFLOW.replace("          list: mine.txt\n", f"          list: x\n{given}")
+    (source / ".github/workflows/mirror.yaml").write_text(workflow)
+    (source / "vendor/asyncsync/.github").mkdir(parents=True)
+    shutil.copytree(ROOT / ".github/actions", source / "vendor/asyncsync/.github/actions")
+    runner = Runner(
+        source, folder=tmp_path / "github", secrets=github.secrets, variables=github.variables()
+    )
+    job = runner.push(".github/workflows/mirror.yaml").job("mirror")
+    assert job.conclusion == "failure"
+    assert (
+        "--via engine cannot do several platforms of an image (linux/amd64, linux/arm64) "
+        "and --with-referrers and --limit-rate. Leave that out, or take --via direct."
+    ) in job.log
+
+
 @pytest.mark.timeout(400)
 def test_the_action_installs_all_that_it_needs_and_serves_other_repositories(
     github: GitHub, put: Callable[[str], None], namespace: str, tmp_path: Path

@@ -35,11 +35,13 @@ def told(
     log_format: LogFormat = "console",
     failures_shown: bool = True,
     plan: Plan | None = None,
+    concurrency: int | None = 8,
 ) -> list[str]:
     file = io.StringIO()
     log = open_log(file, log_format=log_format, level=level)
     narration = Narration(log, failures_shown=failures_shown)
-    narration.begin(plan or Plan(()), to=Destination.parse("r.example/team"), concurrency=8)
+    to = Destination.parse("r.example/team")
+    narration.begin(plan or Plan(()), to=to, concurrency=concurrency)
     for event in events:
         narration(event)
     return file.getvalue().splitlines()
@@ -89,6 +91,18 @@ FAILED = (
 
 def test_by_default_it_tells_the_way_and_warnings(events: list[Event]) -> None:
     assert told(*events) == [CHOSEN, *WARNINGS]
+
+
+@pytest.mark.parametrize(
+    ("via", "concurrency", "at_once"),
+    [("engine", None, 8), ("direct", None, 32), ("engine", 3, 3), ("direct", 3, 3)],
+)
+def test_how_many_go_at_once_is_told_with_the_way_that_they_go(
+    via: str, concurrency: int | None, at_once: int
+) -> None:
+    assert told(Chosen(via, "as asked"), concurrency=concurrency) == [
+        f"0 images to r.example/team, {at_once} at once, via={via}: as asked"
+    ]
 
 
 def test_a_failure_that_no_table_shows_is_told_there(events: list[Event]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,11 @@ def test_without_a_plan_the_reports_say_what_there_was() -> None:
     report = merged([first, second])
     assert report.outcomes == first.outcomes + second.outcomes
     assert report.seconds == 2
+
+
+def test_parts_that_went_different_ways_are_told_with_both() -> None:
+    first, second = (copied(part(WHOLE, Shard(index, 2))) for index in (1, 2))
+    assert merged([first, replace(second, via="direct")]).via == "direct and engine"
 
 
 def test_no_reports_and_no_plan_are_an_empty_report() -> None:

@@ -1,0 +1,155 @@
+"""How a run is made, and which way of copying follows from that. Pure."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from typing import Literal, TypeAlias, TypedDict
+
+from asyncsync.model.access import Access, Credential
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.events import Observe, ignore
+from asyncsync.model.job import Destination
+from asyncsync.model.platform import Platform
+
+Way: TypeAlias = Literal["engine", "direct"]
+Via: TypeAlias = Literal["auto"] | Way
+ENGINE_CONCURRENCY = 8  # measured: more gains little through one engine, and costs double uploads
+DIRECT_CONCURRENCY = 32
+CONCURRENCY_MAX = 256
+RETRIES_MAX = 100  # an hour and more of waiting
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `sync` and `open_sync`; `Settings` has their meaning and their defaults."""
+
+    to: str | Destination
+    concurrency: int | None
+    fail_fast: bool
+    via: Via
+    platforms: Sequence[str | Platform]
+    credential: Credential | None
+    retries: int
+    timeout: float | None
+    clean: bool
+    exact: bool
+    limit_rate: float | None
+    with_referrers: bool
+    access: Access
+    engine: str | None
+    docker_config: str | os.PathLike[str] | None
+    observe: Observe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a run is made. Raises ConfigurationError for values that make no sense.
+
+    `concurrency`: images at once, 1 to 256; None is what suits the way (engine: 8, direct: 32).
+    `fail_fast`: stop at the first failed image. `via`: `engine`, `direct`, or `auto`, which is the
+    engine where one answers and can do all that is asked. `platforms`: empty is the engine's own
+    one, or with the direct way all; an engine takes at most one. `credential`: for the target's
+    registry alone; without one, docker's configuration is asked. `retries`: of one step, after
+    transient failures. `timeout`: seconds for one image, waits included. `clean`: take out of the
+    engine what the run brought in. `exact`: never adapt an image that the target refuses as it is.
+    `limit_rate`: bytes a second for the whole run, and `with_referrers`: signatures, SBOMs and
+    attestations come along; both need the direct way. `engine`: the URL of the one to take,
+    whatever else answers; None is where docker would look. `docker_config`: a folder in place of
+    docker's own. `observe` is called with every event.
+    """
+
+    to: str | Destination | None = None
+    concurrency: int | None = None
+    fail_fast: bool = False
+    via: Via = "auto"
+    platforms: Sequence[str | Platform] = ()
+    credential: Credential | None = None
+    retries: int = 3
+    timeout: float | None = None
+    clean: bool = False
+    exact: bool = False
+    limit_rate: float | None = None
+    with_referrers: bool = False
+    access: Access = field(default_factory=Access)
+    engine: str | None = None
+    docker_config: str | os.PathLike[str] | None = None
+    observe: Observe = ignore
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None and not 1 <= self.concurrency <= CONCURRENCY_MAX:
+            raise ConfigurationError(
+                f"concurrency is 1 to {CONCURRENCY_MAX} images at once, not {self.concurrency}"
+            )
+        if self.via not in ("auto", "engine", "direct"):
+            raise ConfigurationError(f"via is 'auto', 'engine' or 'direct', not {self.via!r}")
+        if not 0 <= self.retries <= RETRIES_MAX:
+            raise ConfigurationError(f"retries are 0 to {RETRIES_MAX}, not {self.retries}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ConfigurationError(f"timeout is more than 0 seconds, not {self.timeout}")
+        if self.limit_rate is not None and not 0 < self.limit_rate < math.inf:
+            raise ConfigurationError(
+                f"limit_rate is more than 0 bytes a second, not {self.limit_rate}"
+            )
+        if isinstance(self.platforms, str):
+            raise ConfigurationError(f"platforms is a list, as [{self.platforms!r}]")
+        if iscoroutinefunction(self.observe):
+            raise ConfigurationError("observe is called and not awaited: give a plain function")
+        choose(self, self.platforms)
+
+    def at_once(self, way: str) -> int:
+        """How many images are under way at once, if they go this way."""
+        return self.concurrency or concurrency_of(way)
+
+
+def concurrency_of(way: str) -> int:
+    """How many images are under way at once where nobody says another number."""
+    return DIRECT_CONCURRENCY if way == "direct" else ENGINE_CONCURRENCY
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way, and why it is taken, to stand behind `via=direct: `."""
+
+    via: Way
+    why: str
+
+
+def choose(
+    settings: Settings, platforms: Sequence[str | Platform], *, no_engine: str | None = None
+) -> Choice:
+    """The way to go: the one that is named, else an engine, unless there is a reason against it.
+
+    `platforms`: the most that one image is wanted for. `no_engine`: why none can be reached, once
+    that is known. Raises ConfigurationError if an engine is named that cannot do what is asked.
+    """
+    beyond = " and ".join(_beyond_an_engine(settings, platforms))
+    if settings.via == "direct":
+        return Choice("direct", "as asked")
+    if settings.via == "engine" or settings.engine:
+        if beyond:
+            raise ConfigurationError(
+                f"{_named(settings)} cannot do {beyond}. Leave that out, or take --via direct."
+            )
+        return Choice("engine", "as asked")
+    if beyond:
+        return Choice("direct", f"no engine can do {beyond}")
+    if no_engine:
+        return Choice("direct", f"{no_engine[0].lower()}{no_engine[1:]}")
+    return Choice("engine", "if one answers")
+
+
+def _named(settings: Settings) -> str:
+    return "--via engine" if settings.via == "engine" else "The engine that is named"
+
+
+def _beyond_an_engine(settings: Settings, platforms: Sequence[str | Platform]) -> Iterator[str]:
+    distinct = dict.fromkeys(map(str, platforms))
+    if len(distinct) > 1:
+        yield f"several platforms of an image ({', '.join(distinct)})"
+    if settings.with_referrers:
+        yield "--with-referrers"
+    if settings.limit_rate is not None:
+        yield "--limit-rate"

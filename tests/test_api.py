@@ -1,0 +1,118 @@
+"""Which way `open_sync` really opens: nobody is asked for more than whether an engine answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from scripted import scripted
+
+import asyncsync
+from asyncsync import Chosen, ConfigurationError, EngineUnavailable
+
+NOTHING = asyncsync.Plan(())
+
+
+@pytest.fixture(autouse=True)
+def nobodys_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No engine, and no docker of anybody's."""
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
+
+@asynccontextmanager
+async def an_engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """Something that answers as an engine does when it is asked who it is."""
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.json_response({"ApiVersion": "1.41", "Version": "20.10.5"})
+
+    async with scripted(answer) as server:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://{server.host}")
+        yield f"tcp://{server.host}"
+
+
+async def chosen(plan: asyncsync.Plan = NOTHING, **options: Any) -> Chosen:
+    events: list[asyncsync.Event] = []
+    report = await asyncsync.sync(plan, observe=events.append, **options)
+    (choice,) = [event for event in events if isinstance(event, Chosen)]
+    assert report.via == choice.via
+    return choice
+
+
+async def test_without_an_engine_it_goes_directly_and_says_why(tmp_path: Path) -> None:
+    choice = await chosen()
+    assert choice.via == "direct"
+    assert choice.why == (
+        f"no Docker Engine answers at unix://{tmp_path}/no-engine.sock (no such file)"
+    )
+
+
+async def test_an_engine_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with an_engine(monkeypatch) as url:
+        choice = await chosen()
+    assert choice.via == "engine"
+    assert choice.why.endswith(f"answers at {url}")
+
+
+@pytest.mark.parametrize(
+    "options", [{"via": "direct"}, {"limit_rate": 1e6}, {"with_referrers": True}]
+)
+async def test_an_engine_that_answers_is_not_asked_where_the_way_is_settled(
+    options: dict[str, Any],
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        raise AssertionError
+
+    async with scripted(answer) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DOCKER_HOST", f"tcp://{server.host}")
+            assert (await chosen(**options)).via == "direct"
+    assert server.requests == []
+
+
+async def test_an_engine_that_is_named_and_absent_is_an_error() -> None:
+    for options in ({"via": "engine"}, {"engine": "unix:///none"}):
+        with pytest.raises(EngineUnavailable, match="--via direct"):
+            await chosen(**options)
+
+
+async def test_an_engine_whose_address_makes_no_sense_is_told_and_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "what")
+    with pytest.raises(ConfigurationError, match="no address of a Docker Engine"):
+        await chosen()
+
+
+async def test_an_error_inside_the_block_opens_no_other_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[asyncsync.Event] = []
+    async with an_engine(monkeypatch):
+        with pytest.raises(EngineUnavailable, match="the caller's own"):
+            async with asyncsync.open_sync(NOTHING, observe=events.append):
+                raise EngineUnavailable("the caller's own")
+    assert [type(event) for event in events] == [Chosen]
+
+
+async def test_a_plan_for_several_platforms_goes_directly_however_the_settings_are() -> None:
+    plan = await asyncsync.plan(
+        ["127.0.0.1:1/a:1"], to="127.0.0.1:1/b", platforms=["linux/amd64", "linux/arm64"]
+    )
+    with pytest.raises(ConfigurationError, match=r"several platforms .*linux/arm64"):
+        await chosen(plan, via="engine")
+    choice = await chosen(plan, retries=0)
+    assert choice.why.startswith("no engine can do several platforms of an image")
+
+
+async def test_a_platform_that_is_named_twice_is_wanted_once() -> None:
+    plan = await asyncsync.plan(
+        ["a.example/a:1"], to="b.example/b", platforms=["linux/amd64", "linux/amd64"]
+    )
+    assert [len(job.platforms) for job in plan.jobs] == [1]

@@ -1,0 +1,88 @@
+"""Which way a run goes, from what is asked and from what is there."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.settings import Settings, Via, choose
+
+NO_ENGINE = "No Docker Engine answers at unix:///var/run/docker.sock (no such file)"
+SEVERAL = ("linux/amd64", "linux/arm64")
+
+
+@pytest.mark.parametrize("no_engine", [None, NO_ENGINE])
+def test_who_names_a_way_gets_that_one(no_engine: str | None) -> None:
+    for via in ("engine", "direct"):
+        assert choose(Settings(via=via), (), no_engine=no_engine).via == via
+
+
+def test_who_names_an_engine_goes_through_it() -> None:
+    named = Settings(engine="tcp://engine.example:2376")
+    assert choose(named, (), no_engine=NO_ENGINE).via == "engine"
+
+
+def test_an_engine_is_taken_where_one_may_answer_and_else_the_direct_way_says_why() -> None:
+    assert choose(Settings(), ()).via == "engine"
+    choice = choose(Settings(), (), no_engine=NO_ENGINE)
+    assert choice.via == "direct"
+    assert choice.why == "no Docker Engine answers at unix:///var/run/docker.sock (no such file)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "platforms", "why"),
+    [
+        (Settings(platforms=SEVERAL), SEVERAL,
+         "no engine can do several platforms of an image (linux/amd64, linux/arm64)"),
+        (Settings(with_referrers=True), (), "no engine can do --with-referrers"),
+        (Settings(limit_rate=1e6), (), "no engine can do --limit-rate"),
+        (Settings(limit_rate=1e6, with_referrers=True), ("linux/amd64",),
+         "no engine can do --with-referrers and --limit-rate"),
+    ],
+)  # fmt: skip
+def test_what_no_engine_can_do_makes_it_direct_and_is_told(
+    settings: Settings, platforms: tuple[str, ...], why: str
+) -> None:
+    choice = choose(settings, platforms)
+    assert (choice.via, choice.why) == ("direct", why)
+
+
+def test_one_platform_named_twice_is_one() -> None:
+    assert choose(Settings(), ("linux/amd64", "linux/amd64")).via == "engine"
+
+
+def test_a_plan_for_several_platforms_is_none_for_an_engine_that_is_named() -> None:
+    for named in (Settings(via="engine"), Settings(engine="unix:///engine.sock")):
+        assert choose(named, SEVERAL[:1]).via == "engine"
+        with pytest.raises(
+            ConfigurationError, match=r"cannot do several platforms .* --via direct"
+        ):
+            choose(named, SEVERAL)
+
+
+VIAS: tuple[Via, ...] = ("auto", "engine", "direct")
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_the_engine_that_nobody_finds_is_never_chosen_by_ourselves(via: Via) -> None:
+    """Whatever is asked: an engine that is not there is gone to only where it is named."""
+    for platforms, referrers, rate in itertools.product(
+        ((), SEVERAL[:1], SEVERAL), (False, True), (None, 1.0)
+    ):
+        try:
+            settings = Settings(
+                via=via, platforms=platforms, with_referrers=referrers, limit_rate=rate
+            )
+        except ConfigurationError:
+            assert via == "engine"
+            continue
+        chosen = choose(settings, platforms, no_engine=NO_ENGINE).via
+        assert chosen == ("engine" if via == "engine" else "direct")
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
+def test_a_limit_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigurationError, match="limit_rate"):
+        Settings(limit_rate=rate)
