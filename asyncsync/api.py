@@ -7,20 +7,23 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import anyio
 import anyio.to_thread
 
 from asyncsync import lists, planning
-from asyncsync.model.errors import ConfigurationError, CopyError, EngineUnavailable, Where
-from asyncsync.model.events import Chosen, Observe
+from asyncsync.model.errors import ConfigurationError, EngineUnavailable
+from asyncsync.model.events import Chosen, Copy
 from asyncsync.model.foreign import shown
-from asyncsync.model.job import CopyJob, Destination, Plan, Shard
-from asyncsync.model.outcome import Copied, Outcome, Report
+from asyncsync.model.job import Destination, Plan, Shard
+from asyncsync.model.outcome import Outcome, Report
 from asyncsync.model.platform import Platform
 from asyncsync.scheduling import Run, running
 from asyncsync.settings import Options, Settings, choose
+
+if TYPE_CHECKING:
+    from asyncsync.credentials import Credentials
 
 _ENGINE_GAINS_TO = 16  # measured: from here on one engine only uploads more of the same twice
 
@@ -165,18 +168,13 @@ def list_bytes(name: str) -> bytes:
 @asynccontextmanager
 async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
     # Here, not above: `import asyncsync` and `asyncsync plan` need no HTTP.
-    from asyncsync.credentials import Credentials
     from asyncsync.retrying import Retrying
     from asyncsync.stores.registry.client import RegistryClient
     from asyncsync.transports.engine import EngineTransport, connected
 
-    hosts = {str(job.target.place) for job in plan.jobs}
-    explicit = dict.fromkeys(hosts, settings.credential) if settings.credential else {}
-    config = Path(settings.docker_config) if settings.docker_config else None
-    credentials = Credentials.load(explicit, docker_config=config)
-    if config and not config.is_dir():
-        raise ConfigurationError(f"docker_config: there is no folder {shown(str(config))}")
-    environ = {**os.environ, "DOCKER_CONFIG": str(config)} if config else os.environ
+    credentials = _credentials(plan, settings)
+    config = settings.docker_config
+    environ = {**os.environ, "DOCKER_CONFIG": os.fspath(config)} if config else os.environ
     async with (
         connected(settings.engine, environ) as (engine, address),
         RegistryClient(settings.access, credentials) as manifests,
@@ -189,19 +187,8 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
             retrying=Retrying(settings.retries),
             clean=settings.clean,
         )
-        async with running(
-            plan.jobs,
-            transport,
-            concurrency=settings.at_once("engine"),
-            fail_fast=settings.fail_fast,
-            timeout=settings.timeout,
-            observe=settings.observe,
-        ) as run:
-            watched = SyncRun(plan, "engine", run)
-            try:
-                yield watched
-            finally:
-                watched._ended()
+        async with _running(plan, "engine", transport, settings) as run:
+            yield run
 
 
 def _advice(settings: Settings) -> str:
@@ -210,23 +197,48 @@ def _advice(settings: Settings) -> str:
     return f"; an engine gains nothing above {_ENGINE_GAINS_TO} at once"
 
 
-# TO BE REPLACED by the one that opens transports/direct: this one copies nothing.
 @asynccontextmanager
 async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator[SyncRun]:
-    settings.observe(Chosen("direct", why))
+    from asyncsync.retrying import Retrying
+    from asyncsync.stores.registry.client import RegistryClient
+    from asyncsync.transports.direct.pace import Pace
+    from asyncsync.transports.direct.transport import DirectTransport
 
-    async def copy(job: CopyJob, _: Observe) -> Copied:
-        raise CopyError("the direct way is not built yet", Where(str(job.target.place)))
+    async with RegistryClient(settings.access, _credentials(plan, settings)) as registries:
+        settings.observe(Chosen("direct", why))
+        transport = DirectTransport(
+            registries,
+            registries,
+            retrying=Retrying(settings.retries),
+            pace=Pace(settings.limit_rate),
+            exact=settings.exact,
+        )
+        async with _running(plan, "direct", transport, settings) as run:
+            yield run
 
+
+def _credentials(plan: Plan, settings: Settings) -> Credentials:
+    from asyncsync.credentials import Credentials
+
+    hosts = {str(job.target.place) for job in plan.jobs}
+    explicit = dict.fromkeys(hosts, settings.credential) if settings.credential else {}
+    config = Path(settings.docker_config) if settings.docker_config else None
+    if config and not config.is_dir():
+        raise ConfigurationError(f"docker_config: there is no folder {shown(str(config))}")
+    return Credentials.load(explicit, docker_config=config)
+
+
+@asynccontextmanager
+async def _running(plan: Plan, via: str, copy: Copy, settings: Settings) -> AsyncIterator[SyncRun]:
     async with running(
         plan.jobs,
         copy,
-        concurrency=settings.at_once("direct"),
+        concurrency=settings.at_once(via),
         fail_fast=settings.fail_fast,
         timeout=settings.timeout,
         observe=settings.observe,
     ) as run:
-        watched = SyncRun(plan, "direct", run)
+        watched = SyncRun(plan, via, run)
         try:
             yield watched
         finally:

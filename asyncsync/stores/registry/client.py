@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+
+from yarl import URL
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
-from asyncsync.model.errors import DigestMismatch, NotFound, UnsupportedManifest, Where
+from asyncsync.model.errors import CopyError, DigestMismatch, NotFound, UnsupportedManifest, Where
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     MANIFEST_BYTES_MAX,
@@ -27,7 +30,10 @@ from asyncsync.stores.registry.session import Ask, Session
 from asyncsync.stores.registry.uploads import Upload, begin
 from asyncsync.stores.registry.wire import Streamed, Wire
 
+T = TypeVar("T")
+
 IDLE_SECONDS = 60.0
+_MISSES_MAX = 3  # failures in a row, before a mirror is left out for the rest of the run
 
 
 class RegistryClient:
@@ -48,6 +54,8 @@ class RegistryClient:
         self._access, self._credentials, self._clock = access, credentials, clock
         self._wire = Wire(access, idle_seconds=idle_seconds)
         self._sessions: dict[Registry, Session] = {}
+        self._mirrors: dict[Registry, tuple[Session, ...]] = {}
+        self._misses: Counter[Session] = Counter()  # of mirrors, in a row
 
     async def __aenter__(self) -> Self:
         await self._wire.__aenter__()
@@ -66,38 +74,28 @@ class RegistryClient:
 
         A GET too where the HEAD tells too little. Raises CopyError, with the registry alone.
         """
-        return await self._resolved(ref, writes=False)
+        return await self._first(ref, lambda session: _resolved(session, ref, writes=False))
 
     async def look(self, ref: Reference) -> Descriptor | None:
         """What the target `ref` names now, asked with the right to write there, too.
 
         So that one token serves for all of the image. Costs and raises what `resolve` does.
         """
-        return await self._resolved(ref, writes=True)
+        return await _resolved(self._session(ref.place), ref, writes=True)
 
     async def manifest(self, ref: Reference) -> RawManifest:
         """The exact bytes that `ref` names, at most 4 MiB, their digest checked. Costs a GET.
 
         Raises CopyError, with the registry alone; NotFound if it names nothing.
         """
-        return await self._read(ref, writes=False)
+        return await self._first(ref, lambda session: _read(session, ref, writes=False))
 
     async def config(self, ref: Reference) -> bytes:
         """The config of an image by its digest, at most 4 MiB, its digest checked. Costs a GET.
 
         Raises CopyError, with the registry alone; NotFound if it names nothing.
         """
-        session = self._session(ref.place)
-        answer = await session.ask(Ask("GET", ref.repository, f"blobs/{ref.digest}", Kind.BLOBS))
-        if answer.status != 200:
-            raise session.failure(answer)
-        if answer.cut:
-            what = f"the config of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
-            raise UnsupportedManifest(what, Where(ref.place.host))
-        if ref.digest is None or Digest.of(answer.body, ref.digest.algorithm) != ref.digest:
-            what = f"{ref.place} sent something else for the config {ref.digest} of {ref.name}"
-            raise DigestMismatch(what, Where(ref.place.host))
-        return answer.body
+        return await self._first(ref, lambda session: _config(session, ref))
 
     @asynccontextmanager
     async def blob(
@@ -109,31 +107,22 @@ class RegistryClient:
         blob. (RFC 9110 §14.2; a server that knows no ranges sends all, and what is before `start`
         is dropped here.)
         """
-        session = self._session(ref.place)
-        ask = Ask(
-            "GET",
-            ref.repository,
-            f"blobs/{ref.digest}",
-            Kind.BLOBS,
-            byte_range(start, stop),
-            most=None,
+        answer, skip = await self._first(
+            ref, lambda session: _open_blob(session, ref, byte_range(start, stop), start)
         )
-        answer = await session.ask(ask)
-        if not isinstance(answer, Streamed):
-            raise blob_missing(ref) if answer.status == 404 else session.failure(answer)
         try:
-            yield from_start(answer.chunks(), skipped(answer, ref, start))
+            yield from_start(answer.chunks(), skip)
         finally:
             answer.close()
 
-    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
-        """Begin to upload the blob `ref`; None if the target has it, or takes it from `origin`.
+    async def begin(self, ref: Reference, origin: str | None) -> Upload | None:
+        """Begin to upload the blob `ref`; None if the target takes it from `origin`.
 
-        `origin` is a repository of the same registry; without one it is asked for its own, which
+        `origin` is a repository of the same registry; its own one asks whether it has it, which
         is a HEAD and a POST in one (OCI distribution-spec, “Mounting a blob from another
-        repository”). Raises CopyError, with the registry alone.
+        repository”). None begins, whatever is there. Raises CopyError, with the registry alone.
         """
-        return await begin(self._session(ref.place), ref, origin or ref.repository)
+        return await begin(self._session(ref.place), ref, origin)
 
     async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
         """Put `manifest` under the tag or digest of `ref`; the target's own word for its digest.
@@ -157,7 +146,7 @@ class RegistryClient:
             raise refusal(answer, session.push_failure(answer))
         told = digest_told(answer.headers)
         if told is None:
-            seen = await self._resolved(ref, writes=True)
+            seen = await _resolved(session, ref, writes=True)
             told = seen.digest if seen else None
         if told != manifest.digest:
             what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
@@ -168,40 +157,101 @@ class RegistryClient:
         """Whether it gives from one repository to another only what a manifest there names."""
         return self._session(place).quirks.mounts is Mounts.AFTER_MANIFEST
 
-    async def _resolved(self, ref: Reference, *, writes: bool) -> Descriptor | None:
-        session = self._session(ref.place)
-        answer = await session.ask(_manifest("HEAD", ref, writes=writes))
-        if answer.status == 404:
-            return None
-        if answer.status == 200:
-            if found := descriptor_of(answer.headers, ref):
-                return found
-        elif answer.status != 405:
-            raise session.failure(answer)
-        try:
-            raw = await self._read(ref, writes=writes)
-        except NotFound:
-            return None
-        return Descriptor(raw.media_type, raw.digest, len(raw.data))
+    async def _first(self, ref: Reference, attempt: Callable[[Session], Awaitable[T]]) -> T:
+        """What the mirrors have, in their order, else what the registry itself says.
 
-    async def _read(self, ref: Reference, *, writes: bool) -> RawManifest:
-        session = self._session(ref.place)
-        answer = await session.ask(_manifest("GET", ref, writes=writes))
-        if answer.status == 404:
-            raise not_found(answer, ref)
-        if answer.status != 200:
-            raise session.failure(answer)
-        if answer.cut:
-            what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
-            raise UnsupportedManifest(what, Where(ref.place.host))
-        return manifest_of(answer.headers, answer.body, ref)
+        A mirror's failure is none: it only costs the time, and after some of them it is left out.
+        """
+        for mirror in self._mirrors_of(ref.place):
+            if self._misses[mirror] < _MISSES_MAX:
+                try:
+                    found = await attempt(mirror)
+                except CopyError:
+                    self._misses[mirror] += 1
+                    continue
+                self._misses[mirror] = 0
+                if found is not None:
+                    return found
+        return await attempt(self._session(ref.place))
+
+    def _mirrors_of(self, place: Registry) -> tuple[Session, ...]:
+        if place not in self._mirrors:
+            urls = map(URL, self._access.mirrors.get(place.host, ()))
+            self._mirrors[place] = tuple(
+                self._opened(Registry.parse(url.host_port_subcomponent or ""), url) for url in urls
+            )
+        return self._mirrors[place]
 
     def _session(self, place: Registry) -> Session:
         if place not in self._sessions:
-            self._sessions[place] = Session(
-                place, self._access, self._credentials, self._wire, clock=self._clock
-            )
+            self._sessions[place] = self._opened(place)
         return self._sessions[place]
+
+    def _opened(self, place: Registry, mirror: URL | None = None) -> Session:
+        return Session(
+            place,
+            self._access,
+            self._credentials,
+            self._wire,
+            clock=self._clock,
+            mirror=mirror,
+        )
+
+
+async def _resolved(session: Session, ref: Reference, *, writes: bool) -> Descriptor | None:
+    answer = await session.ask(_manifest("HEAD", ref, writes=writes))
+    if answer.status == 404:
+        return None
+    if answer.status == 200:
+        if found := descriptor_of(answer.headers, ref):
+            return found
+    elif answer.status != 405:
+        raise session.failure(answer)
+    try:
+        raw = await _read(session, ref, writes=writes)
+    except NotFound:
+        return None
+    return Descriptor(raw.media_type, raw.digest, len(raw.data))
+
+
+async def _read(session: Session, ref: Reference, *, writes: bool) -> RawManifest:
+    answer = await session.ask(_manifest("GET", ref, writes=writes))
+    if answer.status == 404:
+        raise not_found(answer, ref)
+    if answer.status != 200:
+        raise session.failure(answer)
+    if answer.cut:
+        what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
+        raise UnsupportedManifest(what, Where(ref.place.host))
+    return manifest_of(answer.headers, answer.body, ref)
+
+
+async def _config(session: Session, ref: Reference) -> bytes:
+    answer = await session.ask(Ask("GET", ref.repository, f"blobs/{ref.digest}", Kind.BLOBS))
+    if answer.status != 200:
+        raise session.failure(answer)
+    if answer.cut:
+        what = f"the config of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
+        raise UnsupportedManifest(what, Where(ref.place.host))
+    if ref.digest is None or Digest.of(answer.body, ref.digest.algorithm) != ref.digest:
+        what = f"{ref.place} sent something else for the config {ref.digest} of {ref.name}"
+        raise DigestMismatch(what, Where(ref.place.host))
+    return answer.body
+
+
+async def _open_blob(
+    session: Session, ref: Reference, headers: Mapping[str, str], start: int
+) -> tuple[Streamed, int]:
+    """A blob's answer, and how many of its bytes are before `start`."""
+    path = f"blobs/{ref.digest}"
+    answer = await session.ask(Ask("GET", ref.repository, path, Kind.BLOBS, headers, most=None))
+    if not isinstance(answer, Streamed):
+        raise blob_missing(ref) if answer.status == 404 else session.failure(answer)
+    try:
+        return answer, skipped(answer, ref, start)
+    except CopyError:
+        answer.close()
+        raise
 
 
 def _manifest(method: str, ref: Reference, *, writes: bool) -> Ask:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from yarl import URL
@@ -15,7 +14,6 @@ from asyncsync.model.reference import Registry
 from asyncsync.stores.registry.quirks import quirks
 from asyncsync.stores.registry.trust import Reach, reach_of_name
 
-_CERTS = Path("/etc/docker/certs.d")  # where docker reads CAs from: HOST[:PORT]/*.crt
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -34,11 +32,6 @@ def schemes(place: Registry, access: Access) -> tuple[str, ...]:
     if reach_of_name(URL(f"//{place.host}").host or "") is Reach.LOOPBACK and not access.ca_file:
         return ("https", "http")
     return ("https",)
-
-
-def own_certificates(place: Registry) -> tuple[Path, ...]:
-    """The CAs that docker trusts for this host alone. Reads a folder."""
-    return tuple(sorted((_CERTS / place.host).glob("*.crt")))
 
 
 def proxy_for(url: URL, proxies: Mapping[str, str]) -> URL | None:

@@ -15,7 +15,6 @@ from asyncsync.credentials.flights import Flight
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import (
     AuthenticationFailed,
-    ConfigurationError,
     CopyError,
     PermissionDenied,
     RegistryUnavailable,
@@ -32,14 +31,15 @@ from asyncsync.stores.registry.auth import (
     pull_scope,
     push_scope,
 )
-from asyncsync.stores.registry.hosts import api_host, own_certificates, schemes
+from asyncsync.stores.registry.certificates import context_for
+from asyncsync.stores.registry.hosts import api_host, schemes
 from asyncsync.stores.registry.logins import Logins
 from asyncsync.stores.registry.mishaps import speaks_no_tls
 from asyncsync.stores.registry.quirks import quirks
 from asyncsync.stores.registry.rates import Kind, Rates
 from asyncsync.stores.registry.tokens import Tokens, basic, named, wanted_by
 from asyncsync.stores.registry.trust import REDIRECTS_MAX, Refused, redirect_url, same_origin
-from asyncsync.stores.registry.wire import Body, Request, Wire, trusting
+from asyncsync.stores.registry.wire import Body, Request, Wire
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SLOWING = frozenset({429, 503})
@@ -86,7 +86,7 @@ class Terms:
 
 
 class Session:
-    """Asks one registry. Many tasks ask at once.
+    """Asks one registry. Many tasks ask at once. `mirror`: where it is, for one that stands in.
 
     What a run learns of it: `ways` that are left to upload a blob, and whether it `mounts`.
     """
@@ -99,7 +99,9 @@ class Session:
         wire: Wire,
         *,
         clock: Callable[[], float],
+        mirror: URL | None = None,
     ) -> None:
+        self._mirror = mirror
         self._place, self._access, self._credentials, self._wire = place, access, credentials, wire
         self._where = Where(place.host)
         self._logins = Logins()
@@ -179,13 +181,10 @@ class Session:
 
     async def _open(self) -> URL:
         """Find the scheme. A loopback host that speaks no TLS is asked in plain HTTP."""
+        self._tls = await to_thread.run_sync(context_for, self._place, self._access)
+        if self._mirror:
+            return self._mirror.origin()
         host = api_host(self._place)
-        if certificates := await to_thread.run_sync(own_certificates, self._place):
-            files = [self._access.ca_file] if self._access.ca_file else []
-            try:
-                self._tls = await to_thread.run_sync(trusting, *files + list(certificates))
-            except ConfigurationError as error:
-                raise TlsError(str(error), self._where) from None
         first, *others = (
             URL(f"{scheme}://{host}").origin() for scheme in schemes(self._place, self._access)
         )
@@ -311,7 +310,9 @@ class Session:
     def _url(self, ask: Ask) -> URL:
         if isinstance(ask.at, URL):
             return ask.at
-        return URL(f"{self._home}/v2/{ask.repository}/{ask.at}", encoded=True)
+        prefix = self._mirror.raw_path.strip("/") if self._mirror else ""
+        path = f"{prefix}/{ask.repository}" if prefix else ask.repository
+        return URL(f"{self._home}/v2/{path}/{ask.at}", encoded=True)
 
     async def _send(self, ask: Ask, url: URL, authorization: str | None) -> Answer:
         headers = dict(ask.headers)

@@ -43,31 +43,42 @@ class Content(Protocol):
         """Those from `start` up to, without, `stop`."""
 
 
-async def begin(session: Session, ref: Reference, origin: str) -> Upload | None:
-    """Begin an upload of `ref`, unless the registry has it or takes it from `origin`: then None.
+async def begin(session: Session, ref: Reference, origin: str | None) -> Upload | None:
+    """Begin an upload of `ref`, unless the registry takes it from `origin`: then None.
 
-    Raises CopyError, with the registry alone.
+    Its own repository as `origin` asks whether it is there. Raises CopyError, with the registry
+    alone.
     """
-    path = f"blobs/uploads/?mount={ref.digest}&from={origin}"
+    if origin is None:
+        return await _begun(session, ref)
     elsewhere = origin != ref.repository
     if session.mounts and not (elsewhere and session.quirks.one_scope):
-        ask = Ask("POST", ref.repository, path, Kind.UPLOADS, writes=True, origin=origin)
-        try:
-            answer = await session.ask(ask)
-        except CopyError:
-            if not elsewhere:
-                raise
-            answer = None  # it may be the origin alone that we must not read
+        answer = await _mounted(session, ref, origin)
         if answer is not None and answer.status == 201:
             return None
         if answer is not None and answer.status == 202:
-            return Upload(session, ref, session.sent_to(answer, _location(answer, session)))
-        if answer is not None and answer.status not in _MOUNT_REFUSED:
-            raise session.push_failure(answer)
+            return _upload(session, ref, answer)
         session.mounts = False  # learnt once: each further try would cost a round trip
     if not elsewhere and await _has(session, ref):
         return None
     return await _begun(session, ref)
+
+
+async def _mounted(session: Session, ref: Reference, origin: str) -> Answer | None:
+    """The answer to a mount: 201, or 202 with an upload; None where the registry wants none."""
+    path = f"blobs/uploads/?mount={ref.digest}&from={origin}"
+    ask = Ask("POST", ref.repository, path, Kind.UPLOADS, writes=True, origin=origin)
+    try:
+        answer = await session.ask(ask)
+    except CopyError as error:
+        if origin == ref.repository or error.transient:
+            raise
+        return None  # it may be the origin alone that we must not read
+    if answer.status in _MOUNT_REFUSED:
+        return None
+    if answer.status not in (201, 202):
+        raise session.push_failure(answer)
+    return answer
 
 
 async def _has(session: Session, ref: Reference) -> bool:
@@ -91,6 +102,10 @@ async def _begun(session: Session, ref: Reference) -> Upload:
     )
     if answer.status != 202:
         raise session.push_failure(answer)
+    return _upload(session, ref, answer)
+
+
+def _upload(session: Session, ref: Reference, answer: Answer) -> Upload:
     return Upload(session, ref, session.sent_to(answer, _location(answer, session)))
 
 

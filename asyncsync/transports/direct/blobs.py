@@ -71,7 +71,7 @@ class Blobs:
         # A blob is small (some 700 bytes) and stays for the run: a later image may need it.
         self._blobs: dict[tuple[Registry, Digest | None], _Blob] = {}
         self._mounts: dict[Registry, bool] = {}  # what places answered, once they were asked
-        self._doubted: set[tuple[Registry, str, Digest | None]] = set()
+        self._doubted: set[tuple[Registry, str, Digest | None]] = set()  # forgotten at least once
 
     async def bring(self, need: Need, mover: Mover) -> Brought:
         """See that the blob is in the repository of `need.target`: it is there on return.
@@ -80,7 +80,7 @@ class Blobs:
         one of those who wait becomes the mover, from its own source.
         """
         target = need.target
-        blob = self._blobs.setdefault((target.place, target.digest), _Blob())
+        blob = self._blob(target.place, target.digest)
         while target.repository not in blob.there:
             if (done := blob.before(target.repository)) is not None:
                 await done.wait()  # however it ended: look again
@@ -89,8 +89,7 @@ class Blobs:
                 brought = await self._fetch(need, blob, mover)
                 # No await between here and the answer that the target has it.
                 blob.there[target.repository] = not mover.mounts_after_manifest(target.place)
-            self._doubted.discard((target.place, target.repository, target.digest))
-            return brought
+                return brought
         return Brought.SHARED
 
     async def _fetch(self, need: Need, blob: _Blob, mover: Mover) -> Brought:
@@ -114,25 +113,24 @@ class Blobs:
         return next((name for name, mountable in blob.there.items() if mountable), None)
 
     def manifest_stands(self, place: Registry, repository: str, digests: Iterable[Digest]) -> None:
-        """Take note that `repository` has a manifest which names the blobs `digests`.
+        """Take note that `repository` has a manifest that names the blobs `digests`, so has them.
 
         Places that mount only such blobs are asked to from now on. Nobody waits for this moment:
         two images that each brought what the other needs would wait for each other's manifest.
         """
         for digest in digests:
-            blob = self._blobs.get((place, digest))
-            if blob is not None and repository in blob.there:
-                blob.there[repository] = True
+            self._blob(place, digest).there[repository] = True
 
     def forget(self, place: Registry, repository: str, digest: Digest) -> None:
         """Take back that `repository` has the blob: its registry says so (MANIFEST_BLOB_UNKNOWN).
 
         Whoever needs it there next moves it, without a mount, which may be what went wrong.
         """
-        blob = self._blobs.get((place, digest))
-        if blob is not None:
-            blob.there.pop(repository, None)
+        self._blob(place, digest).there.pop(repository, None)
         self._doubted.add((place, repository, digest))
+
+    def _blob(self, place: Registry, digest: Digest | None) -> _Blob:
+        return self._blobs.setdefault((place, digest), _Blob())
 
 
 @dataclass(slots=True)

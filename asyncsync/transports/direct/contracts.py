@@ -60,10 +60,11 @@ class Target(Manifests, Protocol):
     async def look(self, ref: Reference) -> Descriptor | None:
         """What `ref` names there now, or None if it names nothing. Costs a HEAD."""
 
-    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
-        """Begin to upload the blob `ref`; None if the target has it, or takes it from `origin`.
+    async def begin(self, ref: Reference, origin: str | None) -> Upload | None:
+        """Begin to upload the blob `ref`; None if the target takes it from `origin`.
 
-        `origin` is a repository of the same registry.
+        `origin` is a repository of the same registry; its own one asks whether it has it. None
+        begins, whatever is there.
         """
 
     async def put(self, ref: Reference, manifest: RawManifest) -> Digest:

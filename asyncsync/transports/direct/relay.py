@@ -44,6 +44,7 @@ class Relay:
         self._source, self._target = source, target
         self._steps, self._pace, self._moved = steps, pace, moved
         self._begun: dict[Need, Upload] = {}  # by a mount that was answered with an upload
+        self._doubted: set[Need] = set()
 
     async def mount(self, need: Need, origin: str) -> bool:
         """Ask the target to take the blob from its repository `origin`. True: it is there now."""
@@ -56,11 +57,16 @@ class Relay:
     async def move(self, need: Need) -> bool:
         """See that the target has the blob. True: bytes were moved; False: it had it already."""
         content = Stream(self._source, need.source, need.size, self._steps, self._pace, self._moved)
-        transfer = _Transfer(self._target, need, content, self._begun.pop(need, None))
+        origin = None if need in self._doubted else need.target.repository
+        transfer = _Transfer(self._target, need, origin, content, self._begun.pop(need, None))
         try:
             return await self._steps.part(Step.COPY, transfer.attempt)
         finally:
             content.tell()
+
+    def doubt(self, need: Need) -> None:
+        """Move it whatever the target says that it has: it was wrong about it once."""
+        self._doubted.add(need)
 
     async def close(self) -> None:
         """Take back the uploads that were begun and never came to be: the image has ended."""
@@ -79,13 +85,14 @@ class _Transfer:
 
     target: Target
     need: Need
+    origin: str | None
     content: Stream
     upload: Upload | None
     start: int = 0
 
     async def attempt(self) -> bool:
         if self.upload is None:
-            self.start, self.upload = 0, await self.target.begin(self.need.target)
+            self.start, self.upload = 0, await self.target.begin(self.need.target, self.origin)
             if self.upload is None:
                 return False
         upload = self.upload

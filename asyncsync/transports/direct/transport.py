@@ -192,8 +192,11 @@ class _Placing:
         return digest
 
     async def _bring(self, blob: Descriptor, ref: Reference) -> None:
-        need = Need(self.job.source.by_digest(blob.digest), ref.by_digest(blob.digest), blob.size)
-        await self.blobs.bring(need, self.relay)
+        await self.blobs.bring(self._need(blob, ref), self.relay)
+
+    def _need(self, blob: Descriptor, ref: Reference) -> Need:
+        source, target = self.job.source.by_digest(blob.digest), ref.by_digest(blob.digest)
+        return Need(source, target, blob.size)
 
     async def _put(self, node: Node, ref: Reference) -> Digest:
         try:
@@ -207,6 +210,7 @@ class _Placing:
         for blob in node.blobs:
             if not missing or blob.digest in missing:
                 self.blobs.forget(ref.place, ref.repository, blob.digest)
+                self.relay.doubt(self._need(blob, ref))
         await every(self._bring(blob, ref) for blob in node.blobs)
 
     async def _has(self, ref: Reference) -> bool:
