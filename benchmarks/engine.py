@@ -13,25 +13,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 from urllib.parse import unquote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from measuring import (
+from engine_report import (
     LIMITS,
     LINKS,
     OURS,
@@ -39,20 +35,20 @@ from measuring import (
     Contender,
     Cpu,
     Limits,
-    Link,
     Part,
     Run,
     Traffic,
     report,
 )
+from engines import has_containerd_store, new_engine, versions
+from measuring import Link, known
 from parts import images
-from parts.commands import Command
 from parts.engine import Engine
-from parts.processes import PartFailed, missing, run
+from parts.processes import PartFailed, missing
 from parts.registry import PutImage, Registry, Request
 from parts.relay import Relay
-
-T = TypeVar("T")
+from roads import Road, Seen
+from watching import children_cpu, cores, environment, say, stalled_seconds, tail
 
 CONTENDERS = "serial,xargs-4,xargs-8,asyncsync-1,asyncsync-4,asyncsync-8,asyncsync-16"
 RERUN = (SERIAL, OURS)
@@ -60,45 +56,6 @@ BASES = 4
 BASE_BYTES = 2_000_000
 OWN_BYTES = (180_000, 2_200_000)  # a layer of an image's own; as many small as large ones
 TIMEOUT_SECONDS = 1800.0
-
-
-class Road:
-    """A registry, and how the contenders get there: through the relay if the link is shaped."""
-
-    def __init__(self, registry: Registry, relay: Relay) -> None:
-        self.registry, self._relay, self._shaped = registry, relay, False
-
-    @property
-    def host(self) -> str:
-        return self._relay.host if self._shaped else self.registry.host
-
-    def shape(self, link: Link) -> None:
-        """Be this link from now on."""
-        self._shaped = link.shaped
-        self._relay.delay(link.round_trip)
-        self._relay.throttle(link.rate_each or link.rate, each=link.rate_each is not None)
-
-    def renew(self) -> None:
-        """Empty the registry. In a new namespace an old blob could be mounted, not uploaded."""
-        self.registry.stop()
-        shutil.rmtree(self.registry.folder / "data", ignore_errors=True)
-        self.registry.start()
-
-    def counting(self, way: str, workload: Workload) -> Callable[[], Traffic]:
-        """Count from now on; what is returned tells. `way` of the bytes: `up` or `down`."""
-        relay, mark = self._relay, self.registry.mark()
-        opened, moved = relay.opened, getattr(relay, way)
-
-        def counted() -> Traffic:
-            requests = self.registry.requests(since=mark)
-            return Traffic(
-                len(requests),
-                workload.about_layers(requests),
-                relay.opened - opened if self._shaped else None,
-                getattr(relay, way) - moved if self._shaped else None,
-            )
-
-        return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +92,12 @@ class Workload:
         path.write_text("".join(f"{host}/{name}:1\n" for name in self.images))
         return path
 
-    def about_layers(self, requests: Sequence[Request]) -> int:
+    def traffic(self, seen: Seen) -> Traffic:
+        """The same, told by what an engine limits."""
+        layers = self._about_layers(seen.requests)
+        return Traffic(len(seen.requests), layers, seen.connections, seen.bytes)
+
+    def _about_layers(self, requests: Sequence[Request]) -> int:
         """How many of the requests are about layers, which an engine limits; configs are not."""
         blobs = [unquote(request.path) for request in requests if "/blobs/" in request.path]
         configs = {put.config_digest for put in self.images.values()}
@@ -183,37 +145,31 @@ class Bench:
         distinct, binding = self.workload.distinct, not self.containerd_store
         return Part(link, limits, binding, cores(), distinct, runs, reruns)
 
-    @contextmanager
-    def new_engine(self, limits: Limits) -> Iterator[Engine]:
-        """An engine that never had an image: an emptied one still knows where layers were."""
-        log, store = self.folder / "dockerd.log", self.containerd_store
-        with Engine(log, containerd_store=store, settings=limits.settings) as engine:
-            if engine.images():
-                raise PartFailed("a new engine has images")
-            yield engine
+    def new_engine(self, limits: Limits) -> AbstractContextManager[Engine]:
+        """An engine that has those limits."""
+        store, settings = self.containerd_store, limits.settings
+        return new_engine(self.folder, containerd_store=store, settings=settings)
 
     def run(self, engine: Engine, contender: Contender) -> Run:
         """Run a contender, check what it brought, and tell what it took. Raises PartFailed."""
         names = self.workload.write_list(self.folder, self.source.host)
         command = contender.command(str(names), f"{self.target.host}/target")
-        environment = Command(self.folder).environment(engine)
-        for name in [name for name in environment if name.startswith("COVERAGE_")]:
-            del environment[name]
+        surroundings = environment(self.folder, engine)
         said = self.folder / "contender.log"
-        source = self.source.counting("down", self.workload)
-        target = self.target.counting("up", self.workload)
+        source, target = self.source.counting("down"), self.target.counting("up")
         with said.open("wb") as log:
             used, stalled, begun = cpu(), stalled_seconds(), time.perf_counter()
             code = subprocess.run(
-                command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL,
+                command, env=surroundings, cwd=self.folder, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, timeout=TIMEOUT_SECONDS, check=False,
             ).returncode  # fmt: skip
             seconds = time.perf_counter() - begun
             used, stalled = cpu() - used, stalled_seconds() - stalled
         if code != 0:
-            raise PartFailed(f"{contender} ended with {code}:\n{said.read_text()[-4000:]}")
+            raise PartFailed(f"{contender} ended with {code}:\n{tail(said)}")
         self.workload.check(self.target.registry)
-        return Run(seconds, stalled, source(), target(), used)
+        traffic = self.workload.traffic
+        return Run(seconds, stalled, traffic(source()), traffic(target()), used)
 
 
 def cpu() -> Cpu:
@@ -225,54 +181,6 @@ def cpu() -> Cpu:
         registries=children_cpu({"docker-registry"}),
         relays=time.process_time(),
     )
-
-
-def children_cpu(names: Collection[str]) -> float:
-    """What our living children of these names have used, with all that they have waited for."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(") ")
-        except OSError:  # it has just ended
-            continue
-        values = rest.split()
-        if name in names and int(values[1]) == os.getpid():
-            ticks += sum(map(int, values[11:15]))  # proc(5): utime, stime, cutime, cstime
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def stalled_seconds() -> float:
-    """In which nothing on this machine could go on without a disk; 0 where the kernel is silent."""
-    try:
-        return int(Path("/proc/pressure/io").read_text().rpartition("total=")[2]) / 1e6
-    except OSError:
-        return 0.0
-
-
-def has_containerd_store(engine: Engine) -> bool:
-    """Whether it keeps images in containerd, and so has no limits."""
-    status = engine.ask("GET", "/info")["DriverStatus"]
-    return ["driver-type", "io.containerd.snapshotter.v1"] in status
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def known(choices: dict[str, T]) -> Callable[[str], list[T]]:
-    """Reads `latency,line` for argparse."""
-
-    def read(text: str) -> list[T]:
-        try:
-            return [choices[name] for name in text.split(",")]
-        except KeyError as error:
-            raise argparse.ArgumentTypeError(f"choose from {', '.join(choices)}") from error
-
-    return read
 
 
 def contenders(text: str) -> list[Contender]:
@@ -312,18 +220,6 @@ def prepared(options: argparse.Namespace) -> Iterator[Bench]:
             Road(target, stack.enter_context(Relay(target.host))),
             workload, folder, options.containerd_store, options.rounds,
         )  # fmt: skip
-
-
-def versions(engine: Engine) -> str:
-    """The programs that are measured."""
-    client = run("docker", "--version").stdout.split()[2].rstrip(",")
-    registry = run("docker-registry", "--version").stdout.split()[-1]
-    store = "containerd's" if has_containerd_store(engine) else "classic"
-    return (
-        f"Docker {engine.version} ({store} store), docker command {client}, "
-        f"docker-registry {registry}, asyncsync {version('asyncsync')}, "
-        f"Python {platform.python_version()}"
-    )
 
 
 def main() -> None:

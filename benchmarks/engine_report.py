@@ -1,47 +1,31 @@
-"""What benchmarks/engine.py measures, as values, and what is said of them. No I/O."""
+"""What benchmarks/engine.py compares, as values, and what is said of it. No I/O."""
 
 from __future__ import annotations
 
 import re
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
+
+from measuring import LOOPBACK, Link, Spread, faster, median, over, text
 
 JUDGED = 8  # at once: the default, and what the goals speak of
 RERUN_GOAL = 10.0  # times faster than the loop's, with nothing changed
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A way to both registries. `goal`: how many times faster than the loop 8 at once should be.
-
-    `round_trip` in seconds; rates in bytes a second for each direction, of all connections
-    together and of each alone. A link without any of them goes past the relays.
-    """
-
-    name: str
-    says: str
-    goal: float
-    round_trip: float = 0.0
-    rate: float | None = None
-    rate_each: float | None = None
-
-    @property
-    def shaped(self) -> bool:
-        return bool(self.round_trip or self.rate or self.rate_each)
-
-
 LINKS = {
     link.name: link
     for link in (
-        Link("loopback", "loopback, nothing between", 1.5),
-        Link("latency", "45 ms round trip", 4.0, 0.045),
-        Link("slow", "45 ms round trip, 1.5 MB/s a connection", 4.0, 0.045, rate_each=1.5e6),
-        Link("line", "45 ms round trip, 200 Mbit/s in all", 2.5, 0.045, rate=25e6),
+        LOOPBACK,
+        Link("latency", "45 ms round trip", 0.045),
+        Link("slow", "45 ms round trip, 1.5 MB/s a connection", 0.045, rate_each=1.5e6),
+        Link("line", "45 ms round trip, 200 Mbit/s in all", 0.045, rate=25e6),
     )
 }
+# How many times faster than the loop 8 at once should be.
+GOALS = {"loopback": 1.5, "latency": 4.0, "slow": 4.0, "line": 2.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +99,13 @@ OURS = Contender("asyncsync", JUDGED)
 class Traffic:
     """What one registry saw of a run.
 
-    `layers`: those of the requests that are about layers. Connections and bytes are counted by a
-    relay: both None without one. `bytes`: up to the target, down from the source.
+    `layers`: those of the requests that are about layers. `bytes`: up to the target, down from
+    the source; None without a relay that counts them.
     """
 
     requests: int
     layers: int
-    connections: int | None
+    connections: int
     bytes: int | None
 
 
@@ -157,27 +141,8 @@ class Run:
         return self.source.requests + self.target.requests
 
     @property
-    def connections(self) -> int | None:
-        if self.source.connections is None or self.target.connections is None:
-            return None
+    def connections(self) -> int:
         return self.source.connections + self.target.connections
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some rounds, and how far they lie apart."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Self:
-        ordered = sorted(values)
-        return cls(statistics.median(ordered), ordered[0], ordered[-1])
-
-    def __format__(self, spec: str) -> str:
-        return f"{self.median:{spec}} [{self.low:{spec}}-{self.high:{spec}}]"
 
 
 Rounds = Mapping[Contender, Sequence[Run]]
@@ -199,11 +164,6 @@ class Part:
     reruns: Rounds
 
 
-def faster(theirs: Sequence[Run], ours: Sequence[Run]) -> Spread:
-    """How many times faster `ours` are, round by round: what a round suffers, both suffer."""
-    return Spread.of(a.seconds / b.seconds for a, b in zip(theirs, ours, strict=True))
-
-
 def shares(run: Run, contender: Contender, part: Part) -> dict[str, float]:
     """How much of the run's time each thing was in use that could bind it: 1 is all the time.
 
@@ -222,7 +182,7 @@ def shares(run: Run, contender: Contender, part: Part) -> dict[str, float]:
         found["line"] = max((side.bytes or 0) / link.rate for side, _ in sides) / wall
     if part.limits_bind:
         found["slots"] = max(_layer_seconds(side, link) / count for side, count in sides) / wall
-    trips = sum(side.requests + (side.connections or 0) for side, _ in sides)
+    trips = sum(side.requests + side.connections for side, _ in sides)
     found["trips"] = trips * link.round_trip / contender.at_once / wall
     found["relay"] = run.cpu.relays / wall
     return found
@@ -231,19 +191,19 @@ def shares(run: Run, contender: Contender, part: Part) -> dict[str, float]:
 def _layer_seconds(side: Traffic, link: Link) -> float:
     """How long its layers' transfers last at least, one after the other."""
     # Engines open a connection for nearly every request, and that is a round trip of its own.
-    trips = side.layers * (1 + (side.connections or 0) / max(1, side.requests))
+    trips = side.layers * (1 + side.connections / max(1, side.requests))
     return trips * link.round_trip + (side.bytes or 0) / (link.rate_each or float("inf"))
 
 
 def report(part: Part) -> str:
     """All that is said of a part: its tables, the goals, what binds."""
     engine = str(part.limits) if part.limits_bind else "an engine without limits"
-    blocks = [f"{part.link.name}: {part.link.says}; {engine}", _text(_table(part, part.runs))]
+    blocks = [f"{part.link.name}: {part.link.says}; {engine}", text(_table(part, part.runs))]
     if part.reruns:
-        blocks += ["the same again, nothing changed", _text(_table(part, part.reruns))]
+        blocks += ["the same again, nothing changed", text(_table(part, part.reruns))]
     if goals := list(_goals(part)):
         blocks += ["goals", *goals]
-    blocks += ["what binds, in shares of the time", _text(_binding(part)), *_ceiling(part)]
+    blocks += ["what binds, in shares of the time", text(_binding(part)), *_ceiling(part)]
     return "\n".join(blocks)
 
 
@@ -258,11 +218,11 @@ def _table(part: Part, rounds: Rounds) -> Iterator[Sequence[str]]:
             f"{Spread.of(run.seconds for run in runs):.2f}",
             _ratio(rounds, SERIAL, contender),
             _ratio(rounds, Contender("xargs", contender.at_once), contender),
-            _median((_over(run.target.bytes, part.distinct) for run in runs), ".2f"),
-            _median((run.requests for run in runs), ".0f"),
-            _median((run.connections for run in runs), ".0f"),
-            _median((run.cpu.engine for run in runs), ".2f"),
-            _median((run.cpu.client for run in runs), ".2f"),
+            median((over(run.target.bytes, part.distinct) for run in runs), ".2f"),
+            median((run.requests for run in runs), ".0f"),
+            median((run.connections for run in runs), ".0f"),
+            median((run.cpu.engine for run in runs), ".2f"),
+            median((run.cpu.client for run in runs), ".2f"),
         )
 
 
@@ -270,7 +230,7 @@ def _goals(part: Part) -> Iterator[str]:
     """A line for each goal that can be judged by what ran."""
     xargs = [contender for contender in part.runs if contender.way == "xargs"]
     wanted = [
-        (part.runs, SERIAL, OURS, part.link.goal, ""),
+        (part.runs, SERIAL, OURS, GOALS[part.link.name], ""),
         *((part.runs, other, Contender("asyncsync", other.at_once), 1.0, "") for other in xargs),
         (part.reruns, SERIAL, OURS, RERUN_GOAL, " with nothing changed"),
     ]
@@ -321,25 +281,3 @@ def _ratio(rounds: Rounds, theirs: Contender, ours: Contender) -> str:
     if theirs not in rounds or theirs == ours or ours.way == "serial":
         return "-"
     return f"{faster(rounds[theirs], rounds[ours]):.2f}"
-
-
-def _over(value: int | None, whole: int) -> float | None:
-    return None if value is None else value / whole
-
-
-def _median(values: Iterable[float | None], spec: str) -> str:
-    known = [value for value in values if value is not None]
-    return f"{statistics.median(known):{spec}}" if known else "-"
-
-
-def _text(rows: Iterable[Sequence[Any]]) -> str:
-    """Columns as wide as they need to be, the first to the left, figures to the right."""
-    held = [list(map(str, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*held, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if number else f"  {cell.ljust(width)}"
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in held
-    )

@@ -17,10 +17,11 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
-_OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _IN_TOTO = "application/vnd.in-toto+json"
+_PIECE_BYTES = 64 * 1024 * 1024  # randbytes cannot give 256 MiB at once
 _CREATED = "2024-01-01T00:00:00Z"
 
 
@@ -61,12 +62,17 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def layer(seed: str, size: int = 16 * 1024) -> Layer:
-    """A layer of about `size` bytes, the same for the same seed. Its content does not compress."""
-    content = random.Random(seed).randbytes(size)  # noqa: S311  content, no secret
+def layer(seed: str, size: int = 16 * 1024, *, compresslevel: int = 1) -> Layer:
+    """A layer of about `size` bytes, the same for the same seed. Its content does not compress.
+
+    With level 0, gzip does not even try, which is 20 times as fast.
+    """
+    rng = random.Random(seed)  # noqa: S311  content, no secret
+    pieces = [_PIECE_BYTES] * (size // _PIECE_BYTES) + [size % _PIECE_BYTES]
+    content = b"".join(map(rng.randbytes, pieces))
     name = hashlib.sha256(seed.encode()).hexdigest()[:12]
     tar = tar_of({f"data/{name}.bin": content, f"data/{name}.txt": f"{seed}\n".encode()})
-    return Layer(gzip.compress(tar, compresslevel=1, mtime=0), digest_of(tar))
+    return Layer(gzip.compress(tar, compresslevel=compresslevel, mtime=0), digest_of(tar))
 
 
 def tar_of(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
@@ -94,7 +100,7 @@ def image(layers: Sequence[Layer], platform: str, *, oci: bool) -> Image:
             }
         ),
     )
-    blobs = tuple(Blob(_OCI_LAYER if oci else _DOCKER_LAYER, layer.data) for layer in layers)
+    blobs = tuple(Blob(OCI_LAYER if oci else _DOCKER_LAYER, layer.data) for layer in layers)
     return _image(OCI_MANIFEST if oci else DOCKER_MANIFEST, config, blobs)
 
 

@@ -29,6 +29,10 @@ _ACCESS = re.compile(
     r'(?P<status>\d{3}) (?P<bytes>\d+|-) "[^"]*" "(?P<agent>[^"]*)"$',
     re.MULTILINE,
 )
+_FROM = re.compile(
+    r'http\.request\.remoteaddr="(?P<client>[^"]+)".* '
+    r'http\.request\.useragent="?(?P<agent>[^" ]*)'
+)
 _SETTLE_SECONDS = 5.0
 
 
@@ -233,6 +237,12 @@ class Registry:
             and method in (None, request.method)
             and path_contains in request.path
         ]
+
+    def connections(self, *, since: int = 0) -> int:
+        """From how many connections there were requests, without our own."""
+        self._settle()
+        found = _FROM.finditer(self._logged(since))
+        return len({match["client"] for match in found if match["agent"] != _AGENT})
 
     def _settle(self) -> None:
         # A request is logged a moment after its answer: wait until one of our own is.
