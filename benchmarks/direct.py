@@ -268,9 +268,9 @@ def main() -> None:
                     part = bench.part(contenders_of(options, bound), options.rounds, bound)
                 print(told(part, options.scale), end="\n\n", flush=True)
                 parts.append(part)
-    if both := [part for part in parts if MEMORY_AT in part.runs]:
-        sizes = (median((run.rss / MIB for run in p.runs[MEMORY_AT]), ".0f") for p in both)
-        print(f"RSS MiB of {MEMORY_AT} by size: {', '.join(sizes)}\n")
+    if sizes := [part.runs[MEMORY_AT] for part in parts if part.bounded and MEMORY_AT in part.runs]:
+        rss = (median((run.rss / MIB for run in runs), ".0f") for runs in sizes)
+        print(f"{MEMORY_AT} by size of layers, the largest first: RSS MiB {', '.join(rss)}\n")
     with TemporaryDirectory() as folder, ExitStack() as stack:
         running = new_engine(Path(folder), containerd_store=None)
         measured = versions(stack.enter_context(running) if engine else None)
