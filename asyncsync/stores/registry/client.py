@@ -22,11 +22,12 @@ from asyncsync.model.manifest import (
 )
 from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
+from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
 from asyncsync.stores.registry.quirks import Mounts
 from asyncsync.stores.registry.ranges import byte_range, from_start, skipped
 from asyncsync.stores.registry.rates import Kind
-from asyncsync.stores.registry.session import Ask, Session
+from asyncsync.stores.registry.session import Session
 from asyncsync.stores.registry.uploads import Upload, begin
 from asyncsync.stores.registry.wire import Streamed, Wire
 

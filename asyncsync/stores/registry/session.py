@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from ssl import SSLContext
 
 from anyio import to_thread
@@ -24,13 +24,8 @@ from asyncsync.model.errors import (
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.model.reference import Registry
 from asyncsync.stores.registry.answers import Answer, codes, failure, told
-from asyncsync.stores.registry.auth import (
-    Challenge,
-    choose,
-    parse_challenges,
-    pull_scope,
-    push_scope,
-)
+from asyncsync.stores.registry.ask import Ask
+from asyncsync.stores.registry.auth import Challenge, choose, parse_challenges, pull_scope
 from asyncsync.stores.registry.certificates import context_for
 from asyncsync.stores.registry.hosts import api_host, schemes
 from asyncsync.stores.registry.logins import Logins
@@ -39,42 +34,11 @@ from asyncsync.stores.registry.quirks import quirks
 from asyncsync.stores.registry.rates import Kind, Rates
 from asyncsync.stores.registry.tokens import Tokens, basic, named, wanted_by
 from asyncsync.stores.registry.trust import REDIRECTS_MAX, Refused, redirect_url, same_origin
-from asyncsync.stores.registry.wire import Body, Request, Wire
+from asyncsync.stores.registry.wire import Request, Wire
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SLOWING = frozenset({429, 503})
 _FOLLOWED = frozenset({"GET", "HEAD"})
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question about a repository. `at`: a path below it, or where the registry sent us.
-
-    `kind` is what it counts as where a registry wants fewer at once.
-    `most`: bytes of a good answer that we take; None streams them. `body` is called for each time
-    that it is sent. `writes`: it needs the right to push; `origin`: and to pull from there.
-    `follows`: go where a redirect leads; what writes never does.
-    """
-
-    method: str
-    repository: str
-    at: str | URL
-    kind: Kind
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Callable[[], Body] | None = None
-    most: int | None = MANIFEST_BYTES_MAX
-    writes: bool = False
-    origin: str | None = None
-    follows: bool = True
-
-    @property
-    def scope(self) -> str:
-        """What a token must allow for it (distribution, “Token”); what is needed most first."""
-        if not self.writes:
-            return pull_scope(self.repository)
-        if self.origin is None or self.origin == self.repository:
-            return push_scope(self.repository)
-        return f"{push_scope(self.repository)} {pull_scope(self.origin)}"
 
 
 @dataclass(frozen=True, slots=True)

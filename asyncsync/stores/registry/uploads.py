@@ -16,10 +16,11 @@ from yarl import URL
 from asyncsync.model.errors import CopyError, DigestMismatch, RegistryUnavailable, Where
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.stores.registry.answers import Answer, codes
+from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.quirks import Way
 from asyncsync.stores.registry.ranges import chunk_range, offset_of
 from asyncsync.stores.registry.rates import Kind
-from asyncsync.stores.registry.session import Ask, Session
+from asyncsync.stores.registry.session import Session
 from asyncsync.stores.registry.wire import Body
 
 CANCEL_SECONDS = 3.0  # a stop promises to end within 5
