@@ -253,6 +253,10 @@ class BlobsUnknown(RefusedByTarget):
         self.missing = missing
         return self
 
+    def located(self, image: str, step: Step) -> Self:
+        """The same error, with image and step, and with what it names."""
+        return super().located(image, step).naming(self.missing)
+
     def advice(self) -> str:
         return f"Run it again; if it stays, {self.where.registry} loses what it takes."
 

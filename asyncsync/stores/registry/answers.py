@@ -42,6 +42,7 @@ _TYPE_REFUSED = re.compile(
 )
 # And a rule of the target: an immutable tag, a quota (Harbor, ECR, GitLab).
 _RULED_OUT = re.compile(r"immutable|will exceed|quota|cannot be overwritten", re.I)
+_NAME_REFUSED = frozenset({"NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
 _TAGS = re.compile(r"<(?:style|script|head)\b.*?</(?:style|script|head)\s*>|<[^>]*>", re.S | re.I)
 
 
@@ -105,18 +106,18 @@ def blob_missing(ref: Reference) -> NotFound:
 
 def refusal(answer: Answer, otherwise: CopyError) -> CopyError:
     """What it means that a registry takes no manifest; `otherwise` where it means nothing more."""
-    named, text, where = codes(answer), otherwise.what, otherwise.where
+    named, said, what, where = codes(answer), told(answer, ()), otherwise.what, otherwise.where
     if "MANIFEST_BLOB_UNKNOWN" in named:
-        return BlobsUnknown(text, where).naming(_digests_in(answer.body))
+        return BlobsUnknown(what, where).naming(_digests_in(answer.body))
     if answer.status == 404 and "NAME_UNKNOWN" in named:
         return otherwise
-    if answer.status in (401, 403, 429) and not _TYPE_REFUSED.search(text):
-        return RefusedByTarget(text, where) if _RULED_OUT.search(text) else otherwise
-    if answer.status in (409, 412, 413, 507) or _RULED_OUT.search(text):
-        return RefusedByTarget(text, where)
-    if answer.status in (400, 403, 415, 422) or _TYPE_REFUSED.search(text):
-        return TypeRefused(text, where)
-    return otherwise
+    if _TYPE_REFUSED.search(said):
+        return TypeRefused(what, where)
+    if answer.status == 429 or answer.status in _PASSING:  # also where it says “quota exceeded”
+        return otherwise
+    if answer.status in (409, 412, 413, 507) or _RULED_OUT.search(said) or named & _NAME_REFUSED:
+        return RefusedByTarget(what, where)
+    return TypeRefused(what, where) if answer.status in (400, 415, 422) else otherwise
 
 
 def _digests_in(body: bytes) -> tuple[Digest, ...]:

@@ -24,8 +24,8 @@ from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
-from asyncsync.stores.registry.quirks import Mounts
-from asyncsync.stores.registry.ranges import byte_range, from_start, skipped
+from asyncsync.stores.registry.quirks import Mounts, Quirks, quirks
+from asyncsync.stores.registry.ranges import between, byte_range, skipped
 from asyncsync.stores.registry.rates import Kind
 from asyncsync.stores.registry.session import Session
 from asyncsync.stores.registry.uploads import Upload, begin
@@ -38,10 +38,11 @@ _MISSES_MAX = 3  # failures in a row, before a mirror is left out for the rest o
 
 
 class RegistryClient:
-    """Reads manifests of registries over HTTP. Many tasks call it at once.
+    """Reads and writes images of registries over HTTP. Many tasks call it at once.
 
     Use it as `async with RegistryClient(access, credentials) as client`: leaving the block closes
     its connections. It never repeats what failed, only what wants a login or a newer token.
+    `known`: what is different at the registry of a host.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class RegistryClient:
         *,
         idle_seconds: float = IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        known: Callable[[str], Quirks] = quirks,
     ) -> None:
         self._access, self._credentials, self._clock = access, credentials, clock
+        self._known = known
         self._wire = Wire(access, idle_seconds=idle_seconds)
         self._sessions: dict[Registry, Session] = {}
         self._mirrors: dict[Registry, tuple[Session, ...]] = {}
@@ -105,14 +108,15 @@ class RegistryClient:
         """The bytes of a blob from `start`, up to `stop` where given: as they come, unchecked.
 
         Raises CopyError, with the registry alone, also while they come; NotFound without such a
-        blob. (RFC 9110 §14.2; a server that knows no ranges sends all, and what is before `start`
+        blob. (RFC 9110 §14.2; a server that knows no ranges sends all, and what was not asked for
         is dropped here.)
         """
         answer, skip = await self._first(
             ref, lambda session: _open_blob(session, ref, byte_range(start, stop), start)
         )
         try:
-            yield from_start(answer.chunks(), skip)
+            length = None if stop is None else stop - start
+            yield between(answer.chunks(), skip, length)
         finally:
             answer.close()
 
@@ -149,7 +153,7 @@ class RegistryClient:
         if told is None:
             seen = await _resolved(session, ref, writes=True)
             told = seen.digest if seen else None
-        if told != manifest.digest:
+        if told is None or Digest.of(manifest.data, told.algorithm) != told:
             what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
             raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(ref.place.host))
         return told
@@ -195,6 +199,7 @@ class RegistryClient:
             self._credentials,
             self._wire,
             clock=self._clock,
+            quirks=self._known(place.host),
             mirror=mirror,
         )
 

@@ -10,6 +10,7 @@ from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.answers import Answer
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _OFFSET = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
@@ -36,26 +37,43 @@ def skipped(answer: Answer, ref: Reference, start: int) -> int:
     if answer.status == 200:  # the whole: it knows no ranges
         return start
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if match is None or int(match[1]) > start:
+    if match is None or not int(match[1]) <= start <= int(match[2]):
         what = f"{ref.place} sent another part of {ref.digest} than was asked for"
         raise RegistryUnavailable(what, Where(ref.place.host), transient=True)
     return start - int(match[1])
 
 
-async def from_start(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
-    """`chunks` without their first `skip` bytes."""
+async def between(
+    chunks: AsyncIterator[bytes], skip: int, length: int | None
+) -> AsyncIterator[bytes]:
+    """`chunks` without their first `skip` bytes, and no more than `length` of them if it is set.
+
+    A server that knows no ranges sends on behind the end that was asked for.
+    """
+    left = length
     async for chunk in chunks:
         if skip >= len(chunk):
             skip -= len(chunk)
             continue
-        yield chunk[skip:] if skip else chunk
+        part = chunk[skip:] if skip else chunk
         skip = 0
+        if left is None:
+            yield part
+            continue
+        yield part if len(part) <= left else part[:left]
+        left -= len(part)
+        if left <= 0:
+            return
 
 
-def length_of(answer: Answer) -> int | None:
-    """How many bytes the body of an answer has, where it says so."""
-    text = answer.headers.get("Content-Length", "")
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+def chunk_length(headers: Mapping[str, str], ours: int) -> int:
+    """How long the chunks of an upload are: `ours`, or what its beginning asks for if it is more.
+
+    (OCI distribution-spec, “Pushing a blob in chunks”, OCI-Chunk-Min-Length: only the last may be
+    shorter.)
+    """
+    text = headers.get("OCI-Chunk-Min-Length", "")
+    return max(ours, int(text)) if _NUMBER.fullmatch(text) else ours
 
 
 def offset_of(headers: Mapping[str, str]) -> int | None:

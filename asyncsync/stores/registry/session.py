@@ -30,7 +30,7 @@ from asyncsync.stores.registry.certificates import context_for
 from asyncsync.stores.registry.hosts import api_host, schemes
 from asyncsync.stores.registry.logins import Logins
 from asyncsync.stores.registry.mishaps import speaks_no_tls
-from asyncsync.stores.registry.quirks import quirks
+from asyncsync.stores.registry.quirks import Quirks
 from asyncsync.stores.registry.rates import Kind, Rates
 from asyncsync.stores.registry.tokens import Tokens, basic, named, wanted_by
 from asyncsync.stores.registry.trust import REDIRECTS_MAX, Refused, redirect_url, same_origin
@@ -52,7 +52,8 @@ class Terms:
 class Session:
     """Asks one registry. Many tasks ask at once. `mirror`: where it is, for one that stands in.
 
-    What a run learns of it: `ways` that are left to upload a blob, and whether it `mounts`.
+    What a run learns of it: `ways` that are left to upload a blob; whether it `mounts` from other
+    repositories, and whether a mount from a repository to itself tells what it has (`tells`).
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Session:
         wire: Wire,
         *,
         clock: Callable[[], float],
+        quirks: Quirks,
         mirror: URL | None = None,
     ) -> None:
         self._mirror = mirror
@@ -70,7 +72,7 @@ class Session:
         self._where = Where(place.host)
         self._logins = Logins()
         self._tokens = Tokens(place, wire, self._logins, clock=clock)
-        self.quirks = quirks(place.host)
+        self.quirks = quirks
         self._rates = Rates(self.quirks.at_once, clock=clock)
         self._opening: Flight[URL] = Flight()
         self._base: URL | None = None
@@ -79,7 +81,7 @@ class Session:
         self._challenge: Challenge | None = None  # what it has wanted before, for any repository
         self._used: set[Credential] = set()
         self.ways = self.quirks.ways
-        self.mounts = True
+        self.mounts = self.tells = True
 
     async def ask(self, ask: Ask) -> Answer:
         """Ask, on the terms that the registry sets.
@@ -184,7 +186,8 @@ class Session:
     async def _with_password(self, ask: Ask, who: Credential | None) -> Answer:
         if who is None:
             raise AuthenticationFailed(f"{self._place} wants a login", self._where)
-        async with self._logins.trying(who):
+        # By method as well: many a login may neither cancel an upload nor mount, and yet push.
+        async with self._logins.trying(who, f"{ask.method} {ask.scope}"):
             answer = await self._follow(ask, basic(who))
             if answer.status == 401:
                 what = f"{self._place} refuses {named(who)} ({answer.line}){self._said(answer)}"

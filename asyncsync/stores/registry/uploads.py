@@ -13,12 +13,20 @@ from typing import Protocol
 from anyio import move_on_after
 from yarl import URL
 
-from asyncsync.model.errors import CopyError, DigestMismatch, RegistryUnavailable, Where
+from asyncsync.model.errors import (
+    AuthenticationFailed,
+    CopyError,
+    DigestMismatch,
+    PermissionDenied,
+    RefusedByTarget,
+    RegistryUnavailable,
+    Where,
+)
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.stores.registry.answers import Answer, codes
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.quirks import Way
-from asyncsync.stores.registry.ranges import chunk_range, offset_of
+from asyncsync.stores.registry.ranges import chunk_length, chunk_range, offset_of
 from asyncsync.stores.registry.rates import Kind
 from asyncsync.stores.registry.session import Session
 from asyncsync.stores.registry.wire import Body
@@ -26,7 +34,8 @@ from asyncsync.stores.registry.wire import Body
 CANCEL_SECONDS = 3.0  # a stop promises to end within 5
 _NEXT_WAY = frozenset({400, 411, 413, 416})
 _OCTETS = {"Content-Type": "application/octet-stream"}  # some answer 415 without a type
-_MOUNT_REFUSED = frozenset({400, 401, 403, 404, 405})
+_PASSING = frozenset({408, 425, 429})  # the same may be answered otherwise in a moment
+_TAKEN = frozenset({201, 202, 204})  # a chunk: the spec's 202, ECR's 201, Google's 204
 
 
 class Content(Protocol):
@@ -52,34 +61,45 @@ async def begin(session: Session, ref: Reference, origin: str | None) -> Upload 
     """
     if origin is None:
         return await _begun(session, ref)
-    elsewhere = origin != ref.repository
-    if session.mounts and not (elsewhere and session.quirks.one_scope):
-        answer = await _mounted(session, ref, origin)
-        if answer is not None and answer.status == 201:
-            return None
-        if answer is not None and answer.status == 202:
-            return _upload(session, ref, answer)
-        session.mounts = False  # learnt once: each further try would cost a round trip
-    if not elsewhere and await _has(session, ref):
-        return None
-    return await _begun(session, ref)
+    if origin != ref.repository:
+        return await _from_other(session, ref, origin)
+    if session.tells:
+        answer = await _mounting(session, ref, origin)
+        if not _no_mount(answer):
+            return _mounted(session, ref, answer)
+    upload = None if await _has(session, ref) else await _begun(session, ref)
+    session.tells = False  # learnt once it lets us push: each further try would cost a round trip
+    return upload
 
 
-async def _mounted(session: Session, ref: Reference, origin: str) -> Answer | None:
-    """The answer to a mount: 201, or 202 with an upload; None where the registry wants none."""
-    path = f"blobs/uploads/?mount={ref.digest}&from={origin}"
-    ask = Ask("POST", ref.repository, path, Kind.UPLOADS, writes=True, origin=origin)
+async def _from_other(session: Session, ref: Reference, origin: str) -> Upload | None:
+    if not session.mounts or session.quirks.one_scope:
+        return await _begun(session, ref)
     try:
-        answer = await session.ask(ask)
-    except CopyError as error:
-        if origin == ref.repository or error.transient:
-            raise
-        return None  # it may be the origin alone that we must not read
-    if answer.status in _MOUNT_REFUSED:
-        return None
-    if answer.status not in (201, 202):
-        raise session.push_failure(answer)
-    return answer
+        answer = await _mounting(session, ref, origin)
+    except (AuthenticationFailed, PermissionDenied):
+        answer = None  # it may be the origin alone that we must not read
+    if answer is not None and not _no_mount(answer):
+        return _mounted(session, ref, answer)
+    upload = await _begun(session, ref)
+    session.mounts = False  # as above
+    return upload
+
+
+async def _mounting(session: Session, ref: Reference, origin: str) -> Answer:
+    path = f"blobs/uploads/?mount={ref.digest}&from={origin}"
+    return await session.ask(
+        Ask("POST", ref.repository, path, Kind.UPLOADS, writes=True, origin=origin)
+    )
+
+
+def _no_mount(answer: Answer) -> bool:
+    """Whether it will not even think of a mount; 400 to 405 were all seen to say so."""
+    return 400 <= answer.status < 500 and answer.status not in _PASSING
+
+
+def _mounted(session: Session, ref: Reference, answer: Answer) -> Upload | None:
+    return None if answer.status == 201 else _upload(session, ref, answer)
 
 
 async def _has(session: Session, ref: Reference) -> bool:
@@ -94,6 +114,8 @@ async def _has(session: Session, ref: Reference) -> bool:
             follows=False,
         )
     )
+    if answer.status in _PASSING or answer.status >= 500:
+        raise session.push_failure(answer)
     return answer.status in (200, 307)
 
 
@@ -101,29 +123,31 @@ async def _begun(session: Session, ref: Reference) -> Upload:
     answer = await session.ask(
         Ask("POST", ref.repository, "blobs/uploads/", Kind.UPLOADS, writes=True)
     )
-    if answer.status != 202:
-        raise session.push_failure(answer)
     return _upload(session, ref, answer)
 
 
 def _upload(session: Session, ref: Reference, answer: Answer) -> Upload:
-    return Upload(session, ref, session.sent_to(answer, _location(answer, session)))
+    if answer.status != 202:
+        raise session.push_failure(answer)
+    step = chunk_length(answer.headers, session.quirks.chunk_bytes)
+    return Upload(session, ref, session.sent_to(answer, _location(answer, session)), step)
 
 
 class Upload:
     """An upload that has begun. `send` it, or `cancel` it."""
 
-    def __init__(self, session: Session, ref: Reference, location: URL) -> None:
-        self._session, self._ref, self._location = session, ref, location
+    def __init__(self, session: Session, ref: Reference, location: URL, step: int) -> None:
+        self._session, self._ref, self._location, self._step = session, ref, location, step
 
     async def send(self, content: Content, start: int = 0) -> None:
         """Send `content` from `start`, which the registry has said that it has; then it is there.
 
         Raises CopyError, with the registry alone.
         """
-        if start:
-            answer = await self._rest(content, start)
-        else:
+        answer = await self._chunks(content, start) if start else None
+        if answer is None or _refused(answer):
+            if answer is not None:
+                await self._again()
             answer = await self._whole(content)
         if answer.status not in (201, 204):
             raise self._failure(answer)
@@ -153,20 +177,33 @@ class Upload:
                 return
 
     async def _whole(self, content: Content) -> Answer:
+        """Send all of it, in the ways that are left; what worked is remembered, and no more.
+
+        A blob that is refused in every way says nothing about the others.
+        """
+        ways = self._session.ways
         while True:
-            match way := self._session.ways[0]:
+            match ways[0]:
                 case Way.PUT:
                     answer = await self._put(content)
                 case Way.CHUNKS:
-                    answer = await self._chunks(content)
+                    answer = await self._chunks(content, 0)
                 case Way.PATCH:
                     answer = await self._patch(content)
-            refused = answer.status in _NEXT_WAY and "DIGEST_INVALID" not in codes(answer)
-            if not refused or len(self._session.ways) == 1:
+            if not _refused(answer):
+                if answer.status in (201, 204) and len(ways) < len(self._session.ways):
+                    self._session.ways = ways
                 return answer
-            if self._session.ways[0] is way:  # another upload may have found out meanwhile
-                self._session.ways = self._session.ways[1:]
-            self._location = (await _begun(self._session, self._ref))._location
+            if len(ways) == 1:
+                return answer
+            ways = ways[1:]
+            await self._again()
+
+    async def _again(self) -> None:
+        """Begin anew: what got a body that it refused is no longer good."""
+        await self.cancel()
+        begun = await _begun(self._session, self._ref)
+        self._location, self._step = begun._location, begun._step
 
     async def _put(self, content: Content) -> Answer:
         return await self._ask(
@@ -176,29 +213,26 @@ class Upload:
             {"Content-Length": str(content.size)},
         )
 
-    async def _chunks(self, content: Content) -> Answer:
-        start, step = 0, self._session.quirks.chunk_bytes
-        while content.size - start > step:
-            answer = await self._chunk(content, start, start + step)
-            if answer.status not in (201, 202, 204):
+    async def _chunks(self, content: Content, start: int) -> Answer:
+        while content.size - start > self._step:
+            answer = await self._chunk(content, start, start + self._step)
+            if answer.status not in _TAKEN:
                 return answer
-            start += step
-        headers = self._chunk_headers(start, content.size)
-        body = lambda: content.read(start, content.size)  # noqa: E731
-        return await self._ask("PUT", self._closing(), body, headers)
+            start += self._step
+        if 0 < start == content.size:
+            return await self._ask("PUT", self._closing())
+        return await self._ask(
+            "PUT",
+            self._closing(),
+            lambda: content.read(start, content.size),
+            self._chunk_headers(start, content.size),
+        )
 
     async def _patch(self, content: Content) -> Answer:
         answer = await self._ask("PATCH", self._location, lambda: content.read(0, content.size), {})
-        if answer.status not in (201, 202, 204):
+        if answer.status not in _TAKEN:
             return answer
         self._moved_on(answer)
-        return await self._ask("PUT", self._closing())
-
-    async def _rest(self, content: Content, start: int) -> Answer:
-        if start < content.size:
-            answer = await self._chunk(content, start, content.size)
-            if answer.status not in (201, 202, 204):
-                return answer
         return await self._ask("PUT", self._closing())
 
     async def _chunk(self, content: Content, start: int, stop: int) -> Answer:
@@ -208,12 +242,13 @@ class Upload:
             lambda: content.read(start, stop),
             self._chunk_headers(start, stop),
         )
-        if answer.status in (201, 202, 204):
+        if answer.status in _TAKEN:
             self._moved_on(answer)
         return answer
 
     def _chunk_headers(self, start: int, stop: int) -> dict[str, str]:
-        return {"Content-Length": str(stop - start), "Content-Range": chunk_range(start, stop)}
+        length = {"Content-Length": str(stop - start)}
+        return {**length, "Content-Range": chunk_range(start, stop)} if start < stop else length
 
     def _closing(self) -> URL:
         """Where the upload is closed; what the registry wrote stays byte for byte."""
@@ -232,6 +267,9 @@ class Upload:
             what = f"{self._ref.place} got other bytes for {self._ref.digest} than were sent"
             return DigestMismatch(what, where, transient=True)
         failure = self._session.push_failure(answer)
+        if answer.status == 413:
+            what = f"{failure.what}. Raise its limit on bodies, or that of the proxy before it"
+            return RefusedByTarget(f"{what} (nginx: client_max_body_size)", where)
         if answer.status in (404, 416):  # the upload is gone: a new one may do
             return RegistryUnavailable(failure.what, where, transient=True)
         return failure
@@ -247,6 +285,11 @@ class Upload:
         return await self._session.ask(
             Ask(method, self._ref.repository, at, Kind.UPLOADS, more, body, writes=True)
         )
+
+
+def _refused(answer: Answer) -> bool:
+    """Whether it says no to a body of this form; with other bytes the digest is wrong in any."""
+    return answer.status in _NEXT_WAY and "DIGEST_INVALID" not in codes(answer)
 
 
 def _location(answer: Answer, session: Session) -> str:
