@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from asyncsync.cli.ending import FAILED, Ending
-from asyncsync.cli.files import check_writable, reason, replace
+from asyncsync.cli.files import check_writable, list_text, reason, replace
 from asyncsync.cli.output import Output
-from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.errors import ConfigurationError, ListError
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Report
 from asyncsync.reporting import failed_list as lists
@@ -78,13 +78,30 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
 def _check(
     whole: Report, read: Iterable[Path], failed_list: Path | None, report: Path | None
 ) -> None:
-    """Make sure that nothing is written over what was read, or over a list of images."""
-    taken = {Path(os.path.realpath(path)): "what is merged" for path in read}
+    """Make sure that nothing is written over what was read, or over a list of images.
+
+    But a list that an earlier run wrote may be replaced by what is left of it, as by `sync`.
+    """
+    taken = {_real(path): "what is merged" for path in read}
     names = {outcome.job.at.file for outcome in whole.outcomes}
-    taken |= {Path(os.path.realpath(name)): "a list of images" for name in names}
+    images = {_real(name) for name in names}
+    if failed_list:
+        images = {path for path in images if path != _real(failed_list) or not _ours(path)}
+    taken |= dict.fromkeys(images, "a list of images")
     for option, path in (("--failed-list", failed_list), ("--report", report)):
         if path:
             check_writable(option, path, taken)
+
+
+def _real(name: str | Path) -> Path:
+    return Path(os.path.realpath(name))
+
+
+def _ours(path: Path) -> bool:
+    try:
+        return path.is_file() and lists.wrote(list_text(str(path)))
+    except (ConfigurationError, ListError):
+        return False  # whatever it is, we did not write it
 
 
 def _written(ending: Ending, option: str, path: Path | None, text: str) -> Path | None:

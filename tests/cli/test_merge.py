@@ -161,6 +161,29 @@ def test_on_github_the_parts_have_one_page_and_one_annotation_of_a_cause(
     assert f"report={Path('all.json').absolute()}" in Path("outputs").read_text()
 
 
+def test_a_list_that_a_run_wrote_is_replaced_by_what_is_left_of_it_and_by_nothing_else() -> None:
+    left = "# asyncsync: 2 of 9 images are not in place.\na:1\nb:1\n"
+    Path("images.yaml").write_text(left)
+    parts = write("1.json", outcome("a:1", 1)), write("2.json", outcome("b:1", 2, Status.FAILED))
+    done = call("merge", *parts, "--report", "images.yaml")
+    assert (done.exit_code, Path("images.yaml").read_text()) == (2, left)
+    done = call("merge", *parts, "--failed-list", "images.yaml", "--report", "images.yaml")
+    assert "--report images.yaml is what --failed-list writes" in done.stderr
+    done = call("merge", *parts, "--failed-list", "./images.yaml")
+    assert done.exit_code == 1
+    assert "images.yaml lists the rest." in done.stdout
+    assert Path("images.yaml").read_text().splitlines()[-1] == "docker.io/library/b:1"
+
+
+@pytest.mark.parametrize("text", [b"# mine\n# asyncsync: 1\na:1\n", b"# asyncsync: \xff\na:1\n"])
+def test_a_list_of_somebody_else_is_not_replaced_by_what_is_left_of_it(text: bytes) -> None:
+    Path("images.yaml").write_bytes(text)
+    done = call("merge", write("1.json", outcome("a:1", 1)), "--failed-list", "images.yaml")
+    assert done.exit_code == 2
+    assert "--failed-list images.yaml is a list of images" in done.stderr
+    assert Path("images.yaml").read_bytes() == text
+
+
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 100_000, "/", "../..", "::error::x"])
 def test_whatever_a_report_calls_its_list_is_a_name_and_nothing_else(name: str) -> None:
     document = json.loads(Path(write("1.json", outcome("a:1", 1, Status.FAILED))).read_text())
