@@ -18,13 +18,16 @@ import json
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
+
+from asyncsync.model.reference import Digest
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -53,6 +56,20 @@ class Seen:
     path: str
     headers: CIMultiDictProxy[str]
     body: bytes
+
+
+class Bytes:
+    """The bytes of a blob, given out in pieces as a relay does; `read_from` is where, each time."""
+
+    def __init__(self, data: bytes, piece: int = 4) -> None:
+        self.data, self.piece = data, piece
+        self.digest, self.size = Digest.of(data), len(data)
+        self.read_from: list[int] = []
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        self.read_from.append(start)
+        for at in range(start, stop, self.piece):
+            yield self.data[at : min(at + self.piece, stop)]
 
 
 @dataclass(slots=True)
@@ -95,6 +112,48 @@ def manifest_answer(data: bytes = MANIFEST, kind: str = MANIFEST_TYPE) -> web.Re
     """What a healthy registry answers to HEAD and GET of a manifest."""
     headers = {"Content-Type": kind, "Docker-Content-Digest": digest_of(data)}
     return web.Response(body=data, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer of a script; `{host}` in body and headers is where the server listens."""
+
+    status: int
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def answer(self, host: str) -> web.Response:
+        headers = {name: text.replace("{host}", host) for name, text in self.headers.items()}
+        body = self.body.replace("{host}", host).encode()
+        return web.Response(status=self.status, body=body, headers=headers)
+
+
+def reply(status: int, body: str = "", **headers: str) -> Reply:
+    """An answer; `Content_Range="…"` is the header Content-Range."""
+    return Reply(status, body, {name.replace("_", "-"): text for name, text in headers.items()})
+
+
+Script = Mapping[str, "Reply | Handler | list[Reply | Handler]"]
+
+
+def played(script: Script) -> Handler:
+    """Answer a request, named as in `GET /v2/`, by its answers in order, then by the last again.
+
+    The name has no query. A request that the script does not have is answered 501.
+    """
+    times: Counter[str] = Counter()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        name = f"{request.method} {request.raw_path.partition('?')[0]}"
+        steps = script.get(name, reply(501, f"the script has no {name}"))
+        steps = steps if isinstance(steps, list) else [steps]
+        step = steps[min(times[name], len(steps) - 1)]
+        times[name] += 1
+        if isinstance(step, Reply):
+            return step.answer(request.headers["Host"])
+        return await step(request)
+
+    return answer
 
 
 async def endless(request: web.BaseRequest, kind: str, status: int = 200) -> web.StreamResponse:

@@ -28,7 +28,7 @@ from asyncsync.stores.registry.quirks import Mounts, Quirks, quirks
 from asyncsync.stores.registry.ranges import between, byte_range, skipped
 from asyncsync.stores.registry.rates import Kind
 from asyncsync.stores.registry.session import Session
-from asyncsync.stores.registry.uploads import Upload, begin
+from asyncsync.stores.registry.uploads import Upload, begin, begin_anew
 from asyncsync.stores.registry.wire import Streamed, Wire
 
 T = TypeVar("T")
@@ -120,14 +120,21 @@ class RegistryClient:
         finally:
             answer.close()
 
-    async def begin(self, ref: Reference, origin: str | None) -> Upload | None:
-        """Begin to upload the blob `ref`; None if the target takes it from `origin`.
+    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+        """Begin to upload the blob `ref`; None if the target has it, or takes it from `origin`.
 
-        `origin` is a repository of the same registry; its own one asks whether it has it, which
+        `origin` is a repository of the same registry; without one it is asked for its own, which
         is a HEAD and a POST in one (OCI distribution-spec, “Mounting a blob from another
-        repository”). None begins, whatever is there. Raises CopyError, with the registry alone.
+        repository”). Raises CopyError, with the registry alone.
         """
-        return await begin(self._session(ref.place), ref, origin)
+        return await begin(self._session(ref.place), ref, origin or ref.repository)
+
+    async def begin_anew(self, ref: Reference) -> Upload:
+        """Begin to upload the blob `ref`, whatever the target says that it has.
+
+        Raises CopyError, with the registry alone.
+        """
+        return await begin_anew(self._session(ref.place), ref)
 
     async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
         """Put `manifest` under the tag or digest of `ref`; the target's own word for its digest.

@@ -250,7 +250,12 @@ class Session:
         """
         try:
             url = URL(location, encoded=True)
-            ours = url.host == self._home.host and url.explicit_port in (None, self._home.port)
+            ours = (
+                url.host == self._home.host
+                and url.explicit_port in (None, self._home.port)
+                and url.scheme in ("", "http", "https")
+                and url.user is None
+            )
         except ValueError:  # `sent_to` refuses it
             return location
         if not ours:

@@ -53,35 +53,33 @@ class Content(Protocol):
         """Those from `start` up to, without, `stop`."""
 
 
-async def begin(session: Session, ref: Reference, origin: str | None) -> Upload | None:
+async def begin(session: Session, ref: Reference, origin: str) -> Upload | None:
     """Begin an upload of `ref`, unless the registry takes it from `origin`: then None.
 
     Its own repository as `origin` asks whether it is there. Raises CopyError, with the registry
     alone.
     """
-    if origin is None:
-        return await _begun(session, ref)
     if origin != ref.repository:
         return await _from_other(session, ref, origin)
     if session.tells:
         answer = await _mounting(session, ref, origin)
         if not _no_mount(answer):
             return _mounted(session, ref, answer)
-    upload = None if await _has(session, ref) else await _begun(session, ref)
+    upload = None if await _has(session, ref) else await begin_anew(session, ref)
     session.tells = False  # learnt once it lets us push: each further try would cost a round trip
     return upload
 
 
 async def _from_other(session: Session, ref: Reference, origin: str) -> Upload | None:
     if not session.mounts or session.quirks.one_scope:
-        return await _begun(session, ref)
+        return await begin_anew(session, ref)
     try:
         answer = await _mounting(session, ref, origin)
     except (AuthenticationFailed, PermissionDenied):
         answer = None  # it may be the origin alone that we must not read
     if answer is not None and not _no_mount(answer):
         return _mounted(session, ref, answer)
-    upload = await _begun(session, ref)
+    upload = await begin_anew(session, ref)
     session.mounts = False  # as above
     return upload
 
@@ -119,7 +117,8 @@ async def _has(session: Session, ref: Reference) -> bool:
     return answer.status in (200, 307)
 
 
-async def _begun(session: Session, ref: Reference) -> Upload:
+async def begin_anew(session: Session, ref: Reference) -> Upload:
+    """Begin an upload of `ref`, whatever is there. Raises CopyError, with the registry alone."""
     answer = await session.ask(
         Ask("POST", ref.repository, "blobs/uploads/", Kind.UPLOADS, writes=True)
     )
@@ -202,7 +201,7 @@ class Upload:
     async def _again(self) -> None:
         """Begin anew: what got a body that it refused is no longer good."""
         await self.cancel()
-        begun = await _begun(self._session, self._ref)
+        begun = await begin_anew(self._session, self._ref)
         self._location, self._step = begun._location, begun._step
 
     async def _put(self, content: Content) -> Answer:

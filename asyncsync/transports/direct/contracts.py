@@ -60,12 +60,14 @@ class Target(Manifests, Protocol):
     async def look(self, ref: Reference) -> Descriptor | None:
         """What `ref` names there now, or None if it names nothing. Costs a HEAD."""
 
-    async def begin(self, ref: Reference, origin: str | None) -> Upload | None:
-        """Begin to upload the blob `ref`; None if the target takes it from `origin`.
+    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+        """Begin to upload the blob `ref`; None if the target has it, or takes it from `origin`.
 
-        `origin` is a repository of the same registry; its own one asks whether it has it. None
-        begins, whatever is there.
+        `origin` is a repository of the same registry.
         """
+
+    async def begin_anew(self, ref: Reference) -> Upload:
+        """Begin to upload the blob `ref`, whatever the target says that it has."""
 
     async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
         """Put `manifest` under the tag or digest of `ref`; the target's own word for its digest.

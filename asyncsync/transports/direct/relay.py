@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from anyio import CancelScope, current_time
@@ -57,8 +57,8 @@ class Relay:
     async def move(self, need: Need) -> bool:
         """See that the target has the blob. True: bytes were moved; False: it had it already."""
         content = Stream(self._source, need.source, need.size, self._steps, self._pace, self._moved)
-        origin = None if need in self._doubted else need.target.repository
-        transfer = _Transfer(self._target, need, origin, content, self._begun.pop(need, None))
+        begin = self._target.begin_anew if need in self._doubted else self._target.begin
+        transfer = _Transfer(need, begin, content, self._begun.pop(need, None))
         try:
             return await self._steps.part(Step.COPY, transfer.attempt)
         finally:
@@ -83,16 +83,15 @@ class Relay:
 class _Transfer:
     """What one attempt leaves for the next: an upload that can go on, and where."""
 
-    target: Target
     need: Need
-    origin: str | None
+    begin: Callable[[Reference], Awaitable[Upload | None]]
     content: Stream
     upload: Upload | None
     start: int = 0
 
     async def attempt(self) -> bool:
         if self.upload is None:
-            self.start, self.upload = 0, await self.target.begin(self.need.target, self.origin)
+            self.start, self.upload = 0, await self.begin(self.need.target)
             if self.upload is None:
                 return False
         upload = self.upload
