@@ -204,6 +204,10 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
     from asyncsync.transports.direct.pace import Pace
     from asyncsync.transports.direct.transport import DirectTransport
 
+    if settings.with_referrers:  # asked for signatures, nobody shall believe that they came along
+        raise ConfigurationError(
+            "--with-referrers: this version does not bring signatures along yet. Leave it out."
+        )
     async with RegistryClient(settings.access, _credentials(plan, settings)) as registries:
         settings.observe(Chosen("direct", why))
         transport = DirectTransport(

@@ -83,7 +83,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--with-referrers",
     is_flag=True,
-    help="Direct way: bring signatures, SBOMs and attestations along.",
+    help="Bring signatures and SBOMs along: refused, this version cannot.",
 )
 @click.option(
     "--limit-rate",

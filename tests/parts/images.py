@@ -20,6 +20,7 @@ _OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+_EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
 _IN_TOTO = "application/vnd.in-toto+json"
 _PIECE_BYTES = 64 * 1024 * 1024  # randbytes cannot give 256 MiB at once
 _CREATED = "2024-01-01T00:00:00Z"
@@ -104,8 +105,11 @@ def image(layers: Sequence[Layer], platform: str, *, oci: bool) -> Image:
     return _image(OCI_MANIFEST if oci else DOCKER_MANIFEST, config, blobs)
 
 
-def attestation(about: Image, platform: str) -> Image:
-    """What buildx puts beside an image: an in-toto statement in the shape of an image."""
+def attestation(about: Image, platform: str, *, artifact: bool = False) -> Image:
+    """What buildx puts beside an image: an in-toto statement in the shape of an image.
+
+    `artifact`: with the empty config, as no image has it.
+    """
     statement = {
         "_type": "https://in-toto.io/Statement/v0.1",
         "predicateType": "https://slsa.dev/provenance/v0.2",
@@ -113,6 +117,8 @@ def attestation(about: Image, platform: str) -> Image:
         "predicate": {},
     }
     blob = Blob(_IN_TOTO, _json(statement))
+    if artifact:
+        return _image(OCI_MANIFEST, Blob(_EMPTY_CONFIG, b"{}"), (blob,))
     config = {
         "architecture": "unknown",
         "os": "unknown",

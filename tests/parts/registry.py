@@ -152,12 +152,16 @@ class Registry:
         platforms: Sequence[str] = ("linux/amd64", "linux/arm64"),
         *,
         attestation: bool = False,
+        artifact: bool = False,
         layers: int = 1,
         size: int = 16 * 1024,
         seed: str | None = None,
         oci: bool = True,
     ) -> PutIndex:
-        """Put an image for each platform, and an index of them, with attestations as buildx's."""
+        """Put an image for each platform, and an index of them, with attestations as buildx's.
+
+        `artifact`: as newer ones of it make them, with the empty config.
+        """
         seed = f"{repository}:{tag}" if seed is None else seed
         children = {
             platform: images.image(
@@ -168,7 +172,7 @@ class Registry:
             for platform in platforms
         }
         notes = {
-            platform: images.attestation(child, platform)
+            platform: images.attestation(child, platform, artifact=artifact)
             for platform, child in children.items()
             if attestation
         }
@@ -215,6 +219,15 @@ class Registry:
         """All tags of a repository, sorted; empty if there is no such repository."""
         answer = self._ask("GET", f"/v2/{repository}/tags/list", expect=(200, 404))
         return sorted(json.loads(answer.body)["tags"] or ()) if answer.status == 200 else []
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Whether the repository has the blob."""
+        path = f"/v2/{repository}/blobs/{digest}"
+        return self._ask("HEAD", path, expect=(200, 404)).status == 200
+
+    def delete_blob(self, repository: str, digest: str) -> None:
+        """Remove a blob from under the manifests that name it."""
+        self._ask("DELETE", f"/v2/{repository}/blobs/{digest}", expect=(202,))
 
     def delete(self, repository: str, digest: str) -> None:
         """Remove a manifest, and with it every tag that names it."""
