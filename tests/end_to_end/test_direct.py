@@ -135,19 +135,25 @@ async def test_one_image_for_two_namespaces_is_uploaded_to_the_first_and_mounted
     assert [own_registry.digest_of(f"{ns}/a", "1") for ns in ("x", "y")] == [digest, digest]
 
 
-def test_docker_pulls_and_runs_the_checks_of_what_has_arrived(
+def test_docker_pulls_what_has_arrived(
     engine: Engine, registry: Registry, own_registry: Registry, namespace: str,
     asyncsync_command: Command,
 ) -> None:  # fmt: skip
     index = registry.put_index(f"{namespace}/multi", "v1", attestation=True, layers=3)
-    registry.put_image(f"{namespace}/old", "v1", oci=False)
+    old = registry.put_image(f"{namespace}/old", "v1", oci=False)
     at = f"{registry.host}/{namespace}"
     write_list(asyncsync_command.folder, f"{at}/multi:v1", f"{at}/old:v1")
     done = asyncsync_command(*DIRECT, "--to", own_registry.host, engine=engine)
     assert done.returncode == 0, done.stdout + done.stderr
-    engine.docker("pull", "--quiet", f"{own_registry.host}/old:v1")
-    pulled = engine.docker("pull", f"{own_registry.host}/multi:v1")
-    assert index.digest in str(pulled)
+    for name, config in (
+        ("multi", index.children["linux/amd64"].config_digest),
+        ("old", old.config_digest),
+    ):
+        engine.docker("pull", "--quiet", f"{own_registry.host}/{name}:v1")
+        assert engine.ask("GET", f"/images/{own_registry.host}/{name}:v1/json")["Id"] == config
+    engine.docker("rmi", f"{own_registry.host}/multi:v1")
+    arm64 = f"{own_registry.host}/multi@{index.children['linux/arm64'].digest}"
+    engine.docker("pull", "--quiet", "--platform", "linux/arm64", arm64)
 
 
 def test_of_several_platforms_only_those_asked_for_arrive(
