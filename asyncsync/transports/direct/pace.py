@@ -29,6 +29,11 @@ class Pace:
         self._rate, self._clock, self._sleep = bytes_a_second, clock, sleep
         self._paid_until = clock()  # at the rate, all that was let through takes until then
 
+    @property
+    def bounded(self) -> bool:
+        """Whether anybody ever waits for it."""
+        return self._rate is not None
+
     async def passed(self, count: int) -> None:
         """Return when `count` bytes more may be handed on.
 

@@ -12,12 +12,11 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from anyio import CancelScope, current_time
+from anyio import CancelScope, current_time, move_on_after
 
 from asyncsync.model.errors import (
     CopyError,
     DigestMismatch,
-    RegistryUnavailable,
     TimedOut,
     Where,
 )
@@ -28,20 +27,32 @@ from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.contracts import Source, Target, Upload
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.stepping import Steps
+from asyncsync.transports.together import every
 
 IDLE_SECONDS = 75.0  # without a byte taken; the source's own silence ends earlier, by its reader
-CLOSING_SECONDS = 15 * 60.0  # a registry digests gigabytes before it answers their last byte
+CLOSE_SECONDS = 1.0  # for all that an image has begun; a stop promises to end within 5
+DIGESTED_A_SECOND = 4 * 1024 * 1024  # bytes; a registry reads all again before it answers the last
 _TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
 _WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
 
 
 class Relay:
-    """Moves the blobs of one image (`blobs.Mover`). Its failures are this image's alone."""
+    """Moves the blobs of one image (`blobs.Mover`). Its failures are this image's alone.
+
+    `idle_seconds`: how long the target may take no byte that is ready for it.
+    """
 
     def __init__(
-        self, source: Source, target: Target, steps: Steps, pace: Pace, moved: Callable[[int], None]
+        self,
+        source: Source,
+        target: Target,
+        steps: Steps,
+        pace: Pace,
+        moved: Callable[[int], None],
+        *,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        self._source, self._target = source, target
+        self._source, self._target, self._idle_seconds = source, target, idle_seconds
         self._steps, self._pace, self._moved = steps, pace, moved
         self._begun: dict[Need, Upload] = {}  # by a mount that was answered with an upload
         self._doubted: set[Need] = set()
@@ -56,7 +67,15 @@ class Relay:
 
     async def move(self, need: Need) -> bool:
         """See that the target has the blob. True: bytes were moved; False: it had it already."""
-        content = Stream(self._source, need.source, need.size, self._steps, self._pace, self._moved)
+        content = Stream(
+            self._source,
+            need.source,
+            need.size,
+            self._steps,
+            self._pace,
+            self._moved,
+            idle_seconds=self._idle_seconds,
+        )
         begin = self._target.begin_anew if need in self._doubted else self._target.begin
         transfer = _Transfer(need, begin, content, self._begun.pop(need, None))
         try:
@@ -69,10 +88,14 @@ class Relay:
         self._doubted.add(need)
 
     async def close(self) -> None:
-        """Take back the uploads that were begun and never came to be: the image has ended."""
-        while self._begun:
-            _, upload = self._begun.popitem()
-            await upload.cancel()
+        """Take back the uploads that were begun and never came to be: the image has ended.
+
+        At once and not for long: what a target that stands still keeps, it purges by itself.
+        """
+        uploads = tuple(self._begun.values())
+        self._begun.clear()
+        with move_on_after(CLOSE_SECONDS, shield=True):
+            await every(upload.cancel() for upload in uploads)
 
     def mounts_after_manifest(self, place: Registry) -> bool:
         """Whether `place` mounts only blobs of manifests that stand."""
@@ -98,14 +121,14 @@ class _Transfer:
         try:
             await self._send(upload)
         except CopyError as error:
-            failure = self.content.failure or error
-            self.content.failure = None
-            at_target = failure is error and failure.transient
-            self.start = await upload.offset() if at_target else 0
+            # What the source could not do, its reader has tried again: it is not tried from the
+            # start once more.
+            at_source, self.content.failure = self.content.failure, None
+            self.start = await upload.offset() if not at_source and error.transient else 0
             if not 0 < self.start <= self.content.given:
                 self.upload = None
                 await upload.cancel()
-            raise failure from None
+            raise at_source.given_up() if at_source else error from None
         except BaseException:
             await upload.cancel()
             raise
@@ -113,7 +136,7 @@ class _Transfer:
 
     async def _send(self, upload: Upload) -> None:
         where = Where(str(self.need.target.place))
-        with CancelScope(deadline=current_time() + IDLE_SECONDS) as watch:
+        with CancelScope() as watch:  # until it asks for bytes, its connection has other bounds
             self.content.watch = watch
             await upload.send(self.content, self.start)
         if watch.cancelled_caught:
@@ -136,12 +159,15 @@ class Stream:
         steps: Steps,
         pace: Pace,
         moved: Callable[[int], None],
+        *,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         assert ref.digest is not None  # noqa: S101  a `Need` has one
         self._source, self._ref, self._steps, self._pace = source, ref, steps, pace
         self.digest: Digest = ref.digest
         self.size = size
         self._moved, self._untold = moved, 0
+        self._idle_seconds = idle_seconds
         self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
         self.given = 0
         self.failure: CopyError | None = None
@@ -150,6 +176,7 @@ class Stream:
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop`, gone on with where a source breaks off."""
         at, attempt, since = start, 1, start
+        short: DigestMismatch | None = None
         if not self.size:
             self._check()  # there is no last chunk to hold back
         while at < stop:
@@ -160,18 +187,21 @@ class Stream:
                     async for chunk in chunks:
                         self._take(at, chunk, stop)
                         at += len(chunk)
-                        await self._pace.passed(len(chunk))
-                        self._stirred(last=at == self.size)
+                        await self._paced(len(chunk))
+                        self._stirred(last=at == stop)
                         yield chunk
                 if at < stop:
                     what = f"{self._ref.place} ended {self._ref.digest} at {at} of {self.size}"
-                    raise RegistryUnavailable(f"{what} bytes", self._where, transient=True)
+                    short = DigestMismatch(f"{what} bytes", self._where, transient=True)
+                    raise short
             except CopyError as error:
                 if at > since:  # it came on: another try has as good a chance as the first
                     attempt, since = 1, at
+                    short = short if error is short else None
                 if not may_retry(error, attempt, self._steps.retrying.retries):
-                    self.failure = error
-                    raise
+                    # There is nothing behind the end: what it says to that is no better reason.
+                    self.failure = short or error
+                    raise self.failure from None
                 await self._pause(error, attempt)
                 attempt += 1
 
@@ -203,19 +233,30 @@ class Stream:
     def _check(self) -> None:
         if self._hash.hexdigest() != self.digest.hex:
             what = f"{self._ref.place} sent other bytes than {self.digest} names"
-            raise DigestMismatch(what, self._where)
+            self.failure = DigestMismatch(what, self._where)
+            raise self.failure
+
+    async def _paced(self, count: int) -> None:
+        if self._pace.bounded:
+            self._hold_watch()
+            await self._pace.passed(count)
 
     def _stirred(self, *, last: bool) -> None:
         """Put off the idle watch: a chunk is ready for the target."""
-        until = current_time() + (CLOSING_SECONDS if last else IDLE_SECONDS)
-        if last or until - self.watch.deadline > _WATCH_SECONDS:
+        digesting = self.size / DIGESTED_A_SECOND if last else 0.0
+        until = current_time() + self._idle_seconds + digesting
+        if abs(until - self.watch.deadline) > min(_WATCH_SECONDS, self._idle_seconds / 4):
             self.watch.deadline = until
 
+    def _hold_watch(self) -> None:
+        """Until the next chunk, the target waits for us and not we for it."""
+        if self.watch.deadline != math.inf:
+            self.watch.deadline = math.inf
+
     async def _pause(self, error: CopyError, attempt: int) -> None:
-        """Wait before the source is asked again; the target waits as well, and is not to blame."""
+        """Wait before the source is asked again."""
         retrying = self._steps.retrying
         seconds = pause(error, attempt, retrying.chance())
         self._steps.retried(attempt + 1, seconds, error)
-        self.watch.deadline = math.inf
+        self._hold_watch()
         await retrying.sleep(seconds)
-        self.watch.deadline = current_time() + IDLE_SECONDS

@@ -39,7 +39,7 @@ from asyncsync.transports.direct.contracts import Source, Target
 from asyncsync.transports.direct.graph import Graph, Node
 from asyncsync.transports.direct.lanes import Lanes
 from asyncsync.transports.direct.pace import Pace
-from asyncsync.transports.direct.relay import Relay
+from asyncsync.transports.direct.relay import IDLE_SECONDS, Relay
 from asyncsync.transports.direct.walking import walk
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both, every
@@ -48,7 +48,8 @@ from asyncsync.transports.together import both, every
 class DirectTransport:
     """A `Copy` from registry to registry. Many workers call it at once.
 
-    `exact`: never adapt an image that the target refuses.
+    `exact`: never adapt an image that the target refuses. `idle_seconds`: how long a target may
+    take no byte of a blob.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class DirectTransport:
         retrying: Retrying,
         pace: Pace,
         exact: bool = False,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._source, self._target = source, target
         self._retrying, self._pace, self._exact = retrying, pace, exact
+        self._idle_seconds = idle_seconds
         self._blobs = Blobs(Lanes())
 
     async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
@@ -78,7 +81,12 @@ class DirectTransport:
             if there and there.digest in self._forms(graph):
                 return Copied(there.digest, changed=False)
         relay = Relay(
-            self._source, self._target, steps, self._pace, lambda n: observe(BytesMoved(job, n))
+            self._source,
+            self._target,
+            steps,
+            self._pace,
+            lambda count: observe(BytesMoved(job, count)),
+            idle_seconds=self._idle_seconds,
         )
         placing = _Placing(self._blobs, relay, self._target, job, steps, update=there is not None)
         with steps.within(Step.COPY):
@@ -136,18 +144,23 @@ class DirectTransport:
         return set() if self._exact else {form.root.raw.digest for form in other_forms(graph)}
 
     async def _placed(self, placing: _Placing, graph: Graph, observe: Observe) -> Digest:
-        job = placing.job
-        try:
-            digest = await placing.put(graph.root, job.target)
-        except TypeRefused:
-            refused = placing.refused
-            form = None if self._exact or refused is None else other_form(graph, refused)
-            if form is None:
-                raise
+        job, form, tried = placing.job, graph, {graph.root.raw.digest}
+        while True:
+            try:
+                digest = await placing.put(form.root, job.target)
+                break
+            except TypeRefused:
+                # Always a form of the image itself: then the next run knows it. A second one is
+                # tried where what is said about an image was refused before the image itself.
+                refused = placing.refused
+                other = None if self._exact or refused is None else other_form(graph, refused)
+                if other is None or other.root.raw.digest in tried:
+                    raise
+                tried.add(other.root.raw.digest)
+                form = other
+        if form is not graph:
             observe(Noted(job, f"adapted: {job.target.place} refuses it as it is"))
-            digest = await placing.put(form.root, job.target)
-            graph = form
-        for words in graph.left_out:
+        for words in form.left_out:
             observe(Noted(job, words))
         return digest
 

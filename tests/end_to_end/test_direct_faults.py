@@ -1,0 +1,321 @@
+"""What goes wrong on the direct way, done to real registries: nothing half is ever under a tag."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from parts import images
+from parts.commands import Command, outcomes, write_list
+from parts.gateway import Fault, error, fault, gateway
+from parts.judging import assert_whole, blobs_of, seen_by_skopeo
+from parts.processes import once
+from parts.registry import Registry
+from parts.relay import Relay
+
+import asyncsync
+from asyncsync import Outcome, Status
+
+pytestmark = [pytest.mark.registry, pytest.mark.timeout(120)]
+
+MIB = 1024 * 1024
+DIRECT = ("sync", "--via", "direct", "--output", "json")
+
+
+async def copied(folder: Path, to: str, *entries: str, **options: Any) -> tuple[Outcome, ...]:
+    """The outcomes of a direct run that knows nobody's login."""
+    report = await asyncsync.sync(entries, to=to, via="direct", docker_config=folder, **options)
+    return report.outcomes
+
+
+def cutting(link: Relay, *at: int) -> threading.Thread:
+    """Cut all connections of `link` whenever so many bytes in all have passed it."""
+
+    def cut() -> None:
+        for count in at:
+            once(lambda count=count: link.up + link.down > count)  # type: ignore[misc]
+            link.cut()
+
+    thread = threading.Thread(target=cut, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_source_that_breaks_again_and_again_goes_on_where_it_broke_in_one_upload(
+    registry: Registry, own_registry: Registry, relay: Relay, namespace: str,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    image = registry.put_image(f"{namespace}/big", "1", layers=1, size=4 * MIB)
+    write_list(asyncsync_command.folder, f"{relay.host}/{namespace}/big:1")
+    since, since_target = registry.mark(), own_registry.mark()
+    relay.throttle(8 * MIB)
+    faults = cutting(relay, 1 * MIB, 2 * MIB, 3 * MIB)
+
+    done = asyncsync_command(*DIRECT, "--to", own_registry.host)
+
+    faults.join(10)
+    told = outcomes(done.stdout)["big:1"]
+    assert told["status"] == "copied", done.stdout
+    assert own_registry.digest_of("big", "1") == image.digest
+    assert image.size <= told["bytes_moved"] < image.size + MIB
+    layer = image.layer_digests[0]
+    reads = registry.requests("GET", f"/blobs/{layer}", since=since)
+    assert len(reads) >= 4
+    assert [r.status for r in reads].count(200) == 1, "all others ask for a range"
+    puts = own_registry.requests("PUT", f"digest={layer}", since=since_target)
+    assert [r.status for r in puts] == [201]
+
+
+def test_a_target_that_breaks_in_mid_upload_gets_the_blob_again(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    image = registry.put_image(f"{namespace}/big", "1", layers=2, size=3 * MIB)
+    write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/big:1")
+    with Relay(own_registry.host) as link:
+        link.throttle(8 * MIB)
+        faults = cutting(link, 2 * MIB, 5 * MIB)
+        done = asyncsync_command(*DIRECT, "--to", link.host)
+        faults.join(10)
+    told = outcomes(done.stdout)["big:1"]
+    assert told["status"] == "copied", done.stdout
+    assert told["attempts"] > 1
+    assert own_registry.digest_of("big", "1") == image.digest
+    assert_whole(own_registry, ["big"])
+
+
+def test_a_target_that_dies_in_mid_upload_has_nothing_half_under_the_tag(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    image = registry.put_image(f"{namespace}/big", "1", layers=2, size=3 * MIB)
+    write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/big:1")
+    with Relay(own_registry.host) as link:
+        link.throttle(8 * MIB)
+
+        def die() -> None:
+            once(lambda: link.up > 2 * MIB)
+            own_registry.kill()
+
+        faults = threading.Thread(target=die, daemon=True)
+        faults.start()
+        done = asyncsync_command(*DIRECT, "--to", link.host, "--retries", "0")
+        faults.join(10)
+        told = outcomes(done.stdout)["big:1"]
+        assert told["error"]["kind"] == "RegistryUnavailable", done.stdout
+        assert told["error"]["registry"] == link.host
+        assert told["error"]["step"] == "copy"
+    own_registry.start()
+    assert own_registry.tags("big") == []
+    again = asyncsync_command(*DIRECT, "--to", own_registry.host)
+    assert outcomes(again.stdout)["big:1"]["digest"] == image.digest
+
+
+@pytest.mark.parametrize("lie", ["other bytes", "longer", "shorter"])
+async def test_a_source_that_lies_is_named_and_no_other_image_suffers(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path, lie: str
+) -> None:
+    lied = registry.put_image(f"{namespace}/lied", "1", layers=1)
+    registry.put_image(f"{namespace}/other", "1")
+    layer = images.layer(f"{namespace}/lied:1 linux/amd64 0").data
+    assert images.digest_of(layer) == lied.layer_digests[0]
+    instead = {"other bytes": layer[:-1] + b"?", "longer": layer + b"?", "shorter": layer[:-1]}
+
+    def lying(request: web.BaseRequest) -> web.StreamResponse:
+        if "Range" in request.headers:
+            return web.Response(status=416)
+        return web.Response(body=instead[lie])
+
+    async with gateway(registry.host, fault("GET", lied.layer_digests[0], lying)) as server:
+        at = f"{server.host}/{namespace}"
+        bad, good = await copied(tmp_path, own_registry.host, f"{at}/lied:1", f"{at}/other:1")
+    assert isinstance(bad.error, asyncsync.DigestMismatch), bad
+    assert bad.error.where.registry == server.host
+    assert own_registry.tags("lied") == []
+    assert not own_registry.has_blob("lied", lied.layer_digests[0])
+    assert good.status is Status.COPIED
+
+
+async def test_a_lie_does_not_matter_where_another_image_brought_the_bytes(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    shared = images.layer(f"{namespace} shared")
+    digest = images.digest_of(shared.data)
+    for name in ("lied", "good"):
+        registry.put_image(f"{namespace}/{name}", "1", layers=1, shared_layers=[shared])
+    lying = fault("GET", digest, lambda request: web.Response(body=b"lie"))
+    async with gateway(registry.host, lying) as server:
+        lied, good = f"{server.host}/{namespace}/lied:1", f"{registry.host}/{namespace}/good:1"
+        for order in ((good, lied), (lied, good)):
+            to = f"{own_registry.host}/{'first' if order[0] is good else 'last'}"
+            told = await copied(tmp_path, to, *order, concurrency=1, retries=0)
+            first, second = (outcome.status for outcome in told)
+            assert second is Status.COPIED
+            assert first is (Status.COPIED if order[0] is good else Status.FAILED)
+    assert_whole(own_registry, ["first/lied", "first/good", "last/good"])
+
+
+async def test_a_blob_that_the_target_has_lost_again_is_brought_again(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    image = registry.put_image(f"{namespace}/a", "1", layers=2)
+    lost = image.layer_digests[0]
+
+    def lose(request: web.BaseRequest) -> web.StreamResponse:
+        own_registry.delete_blob("a", lost)
+        return error(404, "MANIFEST_BLOB_UNKNOWN", {"digest": lost})
+
+    async with gateway(own_registry.host, fault("PUT", "/manifests/", lose, times=1)) as server:
+        (told,) = await copied(tmp_path, server.host, f"{registry.host}/{namespace}/a:1")
+        assert told.status is Status.COPIED, told
+        sent = [seen for seen in server.seen("PUT") if lost in seen.path]
+    assert len(sent) == 2
+    assert own_registry.digest_of("a", "1") == image.digest
+    assert_whole(own_registry, ["a"])
+
+
+@pytest.mark.parametrize(
+    "path", ["/manifests/1", "/manifests/sha256", "/blobs/"], ids=["tag", "manifest", "blob"]
+)
+async def test_a_registry_that_asks_us_to_wait_is_waited_for(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path, path: str
+) -> None:
+    image = registry.put_index(f"{namespace}/a", "1")
+    method = "HEAD" if path == "/manifests/1" else "GET"
+    busy = fault(
+        method, path, lambda request: error(429, "TOOMANYREQUESTS", Retry_After="1"), times=1
+    )
+    async with gateway(registry.host, busy) as server:
+        (told,) = await copied(tmp_path, own_registry.host, f"{server.host}/{namespace}/a:1")
+    assert told.status is Status.COPIED, told
+    assert told.attempts > 1
+    assert told.digest is not None
+    assert str(told.digest) == image.digest
+
+
+async def test_a_registry_that_goes_on_to_ask_us_to_wait_is_told_with_advice(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    registry.put_image(f"{namespace}/a", "1")
+    busy = fault("GET", "/blobs/", lambda request: error(429, "TOOMANYREQUESTS", Retry_After="1"))
+    async with gateway(registry.host, busy) as server:
+        entry = f"{server.host}/{namespace}/a:1"
+        (told,) = await copied(tmp_path, own_registry.host, entry, retries=1)
+        assert isinstance(told.error, asyncsync.RateLimited), told
+        assert told.error.where.registry == server.host
+    assert "--concurrency" in told.error.advice()
+    assert own_registry.tags("a") == []
+
+
+FULL = [
+    (lambda: error(507, "UNKNOWN", "no space left on device"), asyncsync.RegistryUnavailable),
+    (lambda: error(500, "UNKNOWN", "no space left on device"), asyncsync.RegistryUnavailable),
+    (lambda: error(403, "DENIED", "quota exceeded"), asyncsync.PermissionDenied),
+    (lambda: error(413, "SIZE_INVALID"), asyncsync.CopyError),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind"), FULL, ids=["507", "500", "403", "413"])
+async def test_a_target_without_room_is_named_and_has_no_tag(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path,
+    answer: Callable[[], web.Response], kind: type[Exception],
+) -> None:  # fmt: skip
+    registry.put_image(f"{namespace}/a", "1")
+    full = [fault(method, "/blobs/uploads/", lambda _: answer()) for method in ("PUT", "PATCH")]
+    async with gateway(own_registry.host, *full) as server:
+        entry = f"{registry.host}/{namespace}/a:1"
+        (told,) = await copied(tmp_path, server.host, entry, retries=0)
+        assert isinstance(told.error, kind), told
+        assert told.error.where.registry == server.host
+        assert told.error.where.at_target
+    assert own_registry.tags("a") == []
+
+
+def refusing(media_type: str) -> Fault:
+    """A registry that takes no manifests of this type, as older ones do with OCI's."""
+
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse | None:
+        refused = request.method == "PUT" and request.headers.get("Content-Type") == media_type
+        return error(415, "MANIFEST_INVALID", "unsupported media type") if refused else None
+
+    return refuse
+
+
+async def no_artifacts(request: web.BaseRequest) -> web.StreamResponse | None:
+    """A registry that takes no manifest with the empty config, as Aliyun's personal ones."""
+    if request.method != "PUT" or "/manifests/" not in request.raw_path:
+        return None
+    empty = b"application/vnd.oci.empty.v1+json" in await request.read()
+    return error(400, "MANIFEST_INVALID", "unknown manifest class") if empty else None
+
+
+@pytest.mark.parametrize(
+    ("refuse", "says", "media_type"),
+    [
+        (refusing(images.OCI_MANIFEST), "converted to Docker's types", images.DOCKER_LIST),
+        (refusing(images.OCI_INDEX), "converted to Docker's types", images.DOCKER_LIST),
+        (no_artifacts, "left out 2 attestations", images.OCI_INDEX),
+    ],
+    ids=["no OCI", "no OCI indexes", "no artifacts"],
+)
+async def test_an_image_that_is_refused_as_it_is_goes_in_another_form_and_says_so(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path,
+    refuse: Fault, says: str, media_type: str,
+) -> None:  # fmt: skip
+    index = registry.put_index(f"{namespace}/a", "1", attestation=True, artifact=True)
+    entry = f"{registry.host}/{namespace}/a:1"
+    async with gateway(own_registry.host, refuse) as server:
+        (told,) = await copied(tmp_path, server.host, entry)
+        assert told.status is Status.COPIED, told
+        notes = " ".join(told.notes)
+        assert says in notes
+        assert index.digest in notes
+        assert str(told.digest) in notes
+        assert seen_by_skopeo(own_registry, "a:1") == str(told.digest) != index.digest
+        manifest = own_registry.manifest("a", "1")
+        assert manifest is not None
+        assert manifest["mediaType"] == media_type
+        assert_whole(own_registry, ["a"])
+
+        since = own_registry.mark()
+        (again,) = await copied(tmp_path, server.host, entry)
+        assert again.status is Status.UNCHANGED, again
+        assert {r.method for r in own_registry.requests(since=since)} == {"HEAD"}
+
+        (exact,) = await copied(tmp_path, f"{server.host}/exact", entry, exact=True)
+        assert isinstance(exact.error, asyncsync.RefusedByTarget), exact
+        assert own_registry.tags("exact/a") == []
+
+
+async def test_an_image_in_a_format_of_the_past_is_not_copied_and_says_why(
+    own_registry: Registry, tmp_path: Path
+) -> None:
+    old = b'{"schemaVersion": 1, "name": "a", "tag": "1", "fsLayers": []}'
+    headers = {
+        "Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "Docker-Content-Digest": images.digest_of(old),
+    }
+    past = [
+        fault(method, "/manifests/", lambda request: web.Response(body=old, headers=headers))
+        for method in ("HEAD", "GET")
+    ]
+    async with gateway(own_registry.host, *past) as server:
+        (told,) = await copied(tmp_path, own_registry.host, f"{server.host}/x/a:1")
+    assert isinstance(told.error, asyncsync.UnsupportedManifest), told
+
+
+async def test_what_is_missing_at_the_source_fails_its_image_alone(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    broken = registry.put_image(f"{namespace}/broken", "1", layers=2)
+    registry.put_image(f"{namespace}/whole", "1")
+    registry.delete_blob(f"{namespace}/broken", broken.layer_digests[1])
+    at = f"{registry.host}/{namespace}"
+    bad, good = await copied(tmp_path, own_registry.host, f"{at}/broken:1", f"{at}/whole:1")
+    assert isinstance(bad.error, asyncsync.NotFound), bad
+    assert broken.layer_digests[1] in bad.error.what
+    assert own_registry.tags("broken") == []
+    assert good.status is Status.COPIED
+    assert blobs_of(own_registry, "whole", "1") == blobs_of(registry, f"{namespace}/whole", "1")

@@ -1,0 +1,235 @@
+"""A source and a target in memory: small true implementations of the direct way's contracts.
+
+What goes wrong is said beforehand: each fault is used up, in order, and then all goes well.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from anyio import sleep_forever
+from anyio.lowlevel import checkpoint
+
+from asyncsync.model.errors import (
+    BlobsUnknown,
+    CopyError,
+    DigestMismatch,
+    NotFound,
+    RegistryUnavailable,
+    TypeRefused,
+    Where,
+)
+from asyncsync.model.events import Event
+from asyncsync.model.manifest import Descriptor, Index, RawManifest, parse_manifest
+from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.transports.direct.contracts import Content, Upload
+
+SOURCE, TARGET = Registry("s.example"), Registry("t.example")
+
+
+def broken(place: Registry, *, transient: bool = True) -> RegistryUnavailable:
+    return RegistryUnavailable(f"{place} broke the connection off", Where(str(place)), transient)
+
+
+@dataclass
+class Shelf:
+    """What a registry holds: manifests by tag and digest, blobs by digest, in repositories."""
+
+    manifests: dict[Reference, RawManifest] = field(default_factory=dict)
+    blobs: dict[Reference, bytes] = field(default_factory=dict)
+
+    def hold(self, ref: Reference, manifest: RawManifest) -> None:
+        self.manifests[ref] = self.manifests[ref.by_digest(manifest.digest)] = manifest
+
+    async def resolve(self, ref: Reference) -> Descriptor | None:
+        await checkpoint()
+        found = self.manifests.get(ref)
+        return found and Descriptor(found.media_type, found.digest, len(found.data))
+
+    async def manifest(self, ref: Reference) -> RawManifest:
+        await checkpoint()
+        if ref not in self.manifests:
+            raise NotFound(f"there is no {ref}", Where(str(ref.place)))
+        return self.manifests[ref]
+
+    async def config(self, ref: Reference) -> bytes:
+        await checkpoint()
+        return self.blobs[ref]
+
+
+@dataclass
+class MemorySource(Shelf):
+    """Where images come from.
+
+    `breaks`: how many bytes the next readings bring before they break off; `lies`: what it sends
+    for a blob instead; `opens`: awaited before each reading. `asked`: ranges, as they came.
+    """
+
+    breaks: deque[int] = field(default_factory=deque)
+    lies: dict[Digest, bytes] = field(default_factory=dict)
+    opens: Callable[[], Awaitable[None]] = checkpoint
+    asked: list[tuple[Digest, int, int | None]] = field(default_factory=list)
+    sent: int = 0
+    chunk_bytes: int = 10
+
+    def put(self, ref: Reference, manifest: RawManifest, contents: Iterable[bytes]) -> None:
+        """An image with what it is made of."""
+        self.hold(ref, manifest)
+        for data in contents:
+            self.blobs[ref.by_digest(Digest.of(data))] = data
+
+    @asynccontextmanager
+    async def blob(
+        self, ref: Reference, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        assert ref.digest is not None
+        self.asked.append((ref.digest, start, stop))
+        await self.opens()
+        if ref not in self.blobs:
+            raise NotFound(f"there is no {ref}", Where(str(ref.place)))
+        data = self.lies.get(ref.digest, self.blobs[ref])
+        if start >= len(data):
+            raise CopyError(f"{ref.place} answered 416", Where(str(ref.place)))
+        yield self._chunks(ref.place, data[start:stop])
+
+    async def _chunks(self, place: Registry, data: bytes) -> AsyncIterator[bytes]:
+        end = self.breaks.popleft() if self.breaks else None
+        for at in range(0, len(data), self.chunk_bytes):
+            await checkpoint()
+            chunk = data[at : at + self.chunk_bytes]
+            if end is not None and at + len(chunk) > end:
+                raise broken(place)
+            self.sent += len(chunk)
+            yield chunk
+
+
+@dataclass
+class MemoryTarget(Shelf):
+    """Where images go.
+
+    `breaks`: after how many bytes the next uploads break off; `resumes`: it then tells how far
+    they came. `stalls`: the next upload takes so many bytes, and then nothing happens any more.
+    `hangs`: it never answers to the end of an upload. `after_manifest`: it mounts only what a
+    manifest names. `refuses`: types of manifests that it takes not. `loses`: blobs that it forgets
+    once, when their manifest comes. `failing`: what the next puts raise. `done`: what it did.
+    """
+
+    mounts: bool = True
+    after_manifest: bool = False
+    hangs: bool = False
+    breaks: deque[int] = field(default_factory=deque)
+    resumes: bool = False
+    stalls: int | None = None
+    refuses: frozenset[str] = frozenset()
+    loses: set[Digest] = field(default_factory=set)
+    failing: deque[CopyError] = field(default_factory=deque)
+    done: list[str] = field(default_factory=list)
+    cancelled: list[Reference] = field(default_factory=list)
+    received: int = 0
+
+    async def look(self, ref: Reference) -> Descriptor | None:
+        return await self.resolve(ref)
+
+    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+        await checkpoint()
+        there = replace(ref, repository=origin or ref.repository)
+        names = (known.repository for known in self.manifests)
+        stands = not self.after_manifest or there.repository in names
+        if there in self.blobs and (there == ref or (self.mounts and stands)):
+            self.blobs[ref] = self.blobs[there]
+            self.done.append(f"mount {ref.digest}")
+            return None
+        self.done.append(f"begin {ref.digest}")
+        return MemoryUpload(self, ref)
+
+    async def begin_anew(self, ref: Reference) -> Upload:
+        await checkpoint()
+        self.done.append(f"anew {ref.digest}")
+        return MemoryUpload(self, ref)
+
+    async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
+        await checkpoint()
+        where = Where(str(ref.place))
+        if self.failing:
+            raise self.failing.popleft()
+        if manifest.media_type in self.refuses:
+            raise TypeRefused(f"{ref.place} takes no {manifest.media_type}", where)
+        parsed = parse_manifest(manifest)
+        if isinstance(parsed, Index):
+            assert all(ref.by_digest(child.digest) in self.manifests for child in parsed.manifests)
+        else:
+            for digest in self.loses & {blob.digest for blob in (parsed.config, *parsed.layers)}:
+                self.loses.remove(digest)
+                self.blobs.pop(ref.by_digest(digest), None)
+            wanted = [blob.digest for blob in (parsed.config, *parsed.layers)]
+            lacks = [digest for digest in wanted if ref.by_digest(digest) not in self.blobs]
+            if lacks:
+                raise BlobsUnknown(f"{ref.place} lacks a blob", where).naming(tuple(lacks))
+        self.hold(ref, manifest)
+        self.done.append(f"put {ref.tag if ref.digest is None else ref.digest}")
+        return manifest.digest
+
+    def mounts_after_manifest(self, place: Registry) -> bool:
+        return self.after_manifest
+
+
+@dataclass
+class MemoryUpload:
+    """An upload under way into a `MemoryTarget`."""
+
+    target: MemoryTarget
+    ref: Reference
+    data: bytearray = field(default_factory=bytearray)
+
+    async def send(self, content: Content, start: int = 0) -> None:
+        assert start == len(self.data)
+        place = self.ref.place
+        end = self.target.breaks.popleft() if self.target.breaks else None
+        try:
+            async for chunk in content.read(start, content.size):
+                await checkpoint()
+                await self._stall()
+                if end is not None and len(self.data) + len(chunk) > end:
+                    self.data += chunk[: max(0, end - len(self.data))]
+                    raise broken(place)
+                self.data += chunk
+                self.target.received += len(chunk)
+            await self._stall()
+        except CopyError as error:
+            if str(place) == error.where.registry:
+                raise
+            raise broken(place) from None  # all that its connection knows of a broken body
+        if Digest.of(bytes(self.data), content.digest.algorithm) != content.digest:
+            raise DigestMismatch(f"{place} got other bytes", Where(str(place)))
+        self.target.blobs[self.ref] = bytes(self.data)
+        self.target.done.append(f"sent {self.ref.digest}")
+
+    async def _stall(self) -> None:
+        if self.target.stalls is not None and len(self.data) >= self.target.stalls:
+            self.target.stalls = None
+            await sleep_forever()
+
+    async def offset(self) -> int:
+        await checkpoint()
+        return len(self.data) if self.target.resumes else 0
+
+    async def cancel(self) -> None:
+        self.target.cancelled.append(self.ref)
+        if self.target.hangs:
+            await sleep_forever()
+
+
+@dataclass
+class Listener:
+    """Notes events."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def texts(self, kind: str) -> list[Event]:
+        return [event for event in self.events if type(event).__name__ == kind]

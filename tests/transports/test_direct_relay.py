@@ -1,0 +1,294 @@
+"""One blob from source to target, when either breaks, lies, or stands still."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import pytest
+from anyio import create_task_group, wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from parts.clock import Clock
+from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
+
+from asyncsync.model.errors import CopyError, DigestMismatch, RegistryUnavailable, TimedOut
+from asyncsync.model.job import CopyJob
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.spec import Position
+from asyncsync.retrying import Retrying
+from asyncsync.transports.direct.blobs import Need
+from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.relay import Relay
+from asyncsync.transports.stepping import Steps
+
+DATA = bytes(range(256))
+JOB = CopyJob(
+    Reference(SOURCE, "team/image", "1"), Reference(TARGET, "image", "1"), (), Position("l", 1, 1)
+)
+
+
+async def at_once(_: float) -> None:
+    await checkpoint()
+
+
+@dataclass
+class Link:
+    """A relay between a source that has `data` and an empty target."""
+
+    data: bytes = DATA
+    source: MemorySource = field(default_factory=MemorySource)
+    target: MemoryTarget = field(default_factory=MemoryTarget)
+    retries: int = 3
+    algorithm: str = "sha256"
+    sleep: Callable[[float], Awaitable[None]] = at_once
+    listener: Listener = field(default_factory=Listener)
+    moved: list[int] = field(default_factory=list)
+
+    @property
+    def need(self) -> Need:
+        digest = Digest.of(self.data, self.algorithm)
+        return Need(JOB.source.by_digest(digest), JOB.target.by_digest(digest), len(self.data))
+
+    def relay(self, pace: Pace | None = None, **options: Any) -> Relay:
+        self.source.blobs[self.need.source] = self.data
+        retrying = Retrying(self.retries, chance=lambda: 0.5, sleep=self.sleep)
+        steps = Steps(JOB, self.listener, retrying)
+        return Relay(
+            self.source, self.target, steps, pace or Pace(None), self.moved.append, **options
+        )
+
+    @property
+    def arrived(self) -> bool:
+        return self.target.blobs.get(self.need.target) == self.data
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("data", [b"", b"x", DATA, DATA * 3])
+async def test_a_blob_of_any_size_arrives_and_its_bytes_are_told(
+    data: bytes, algorithm: str
+) -> None:
+    link = Link(data, algorithm=algorithm)
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert sum(link.moved) == len(data)
+    assert link.target.cancelled == []
+
+
+async def test_what_the_target_has_is_not_read_at_the_source() -> None:
+    link = Link()
+    link.target.blobs[link.need.target] = DATA
+    assert not await link.relay().move(link.need)
+    assert link.source.asked == []
+    assert link.moved == []
+
+
+async def test_a_source_that_breaks_goes_on_in_the_same_upload_with_what_is_missing() -> None:
+    link = Link(source=MemorySource(breaks=deque([50, 0, 100])))
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert [start for _, start, _ in link.source.asked] == [0, 50, 50, 150]
+    assert link.source.sent == sum(link.moved) == len(DATA)
+    assert len(link.target.done) == 2, "one upload was begun, and it was sent"
+    assert len(link.listener.texts("Retried")) == 3
+
+
+@given(
+    source=st.lists(st.integers(10, 200), max_size=4),
+    target=st.lists(st.integers(0, 250), max_size=3),
+    resumes=st.booleans(),
+)
+def test_whoever_breaks_the_right_bytes_arrive(
+    source: list[int], target: list[int], resumes: bool
+) -> None:
+    link = Link(
+        source=MemorySource(breaks=deque(source)),
+        target=MemoryTarget(breaks=deque(target), resumes=resumes),
+    )
+    assert anyio.run(link.relay().move, link.need)
+    assert link.arrived
+
+
+async def test_a_source_that_stays_away_is_asked_as_often_as_retries_say_and_no_more() -> None:
+    breaks = deque([50, *[0] * 100])
+    link = Link(retries=2, source=MemorySource(breaks=breaks), target=MemoryTarget(resumes=True))
+    with pytest.raises(RegistryUnavailable) as caught:
+        await link.relay().move(link.need)
+    assert caught.value.where.registry == str(SOURCE)
+    assert len(link.source.asked) == 3
+    assert link.target.cancelled == [link.need.target]
+    assert not link.arrived
+
+
+async def test_each_break_after_new_bytes_has_all_retries_again() -> None:
+    link = Link(retries=1, source=MemorySource(breaks=deque([10] * 20)))
+    assert await link.relay().move(link.need)
+    assert link.arrived
+
+
+async def test_a_target_that_breaks_and_knows_how_far_it_came_gets_the_rest() -> None:
+    link = Link(target=MemoryTarget(breaks=deque([105]), resumes=True))
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert [start for _, start, _ in link.source.asked] == [0, 105]
+    assert link.target.cancelled == []
+
+
+async def test_a_target_that_breaks_and_cannot_say_gets_the_blob_from_its_start() -> None:
+    link = Link(target=MemoryTarget(breaks=deque([100])))
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert [start for _, start, _ in link.source.asked] == [0, 0]
+    assert link.target.cancelled == [link.need.target]
+
+
+async def test_a_target_that_stays_away_is_named() -> None:
+    link = Link(retries=2, target=MemoryTarget(breaks=deque([0] * 100)))
+    with pytest.raises(RegistryUnavailable) as caught:
+        await link.relay().move(link.need)
+    assert caught.value.where.registry == str(TARGET)
+    assert len(link.target.cancelled) == 3
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        (DATA[:-1] + b"?", "other bytes"),
+        (b"?" + DATA[1:], "other bytes"),
+        (DATA + b"more", "more than the 256 bytes"),
+        (DATA[:-5], "at 251 of 256"),
+        (DATA[:10], "at 10 of 256"),
+    ],
+    ids=["last byte", "first byte", "longer", "shorter", "much shorter"],
+)
+async def test_a_source_that_lies_is_named_and_the_target_never_gets_the_last_bytes(
+    lie: bytes, says: str
+) -> None:
+    link = Link()
+    link.source.lies[link.need.target.digest or Digest.of(b"")] = lie
+    with pytest.raises(DigestMismatch, match=says) as caught:
+        await link.relay().move(link.need)
+    assert caught.value.where.registry == str(SOURCE)
+    assert link.target.received < len(DATA)
+    assert link.target.blobs == {}
+    assert link.target.cancelled == [link.need.target]
+
+
+async def test_a_blob_that_should_be_empty_and_by_its_digest_is_not_is_never_sent() -> None:
+    link = Link()
+    claimed = Need(link.need.source, link.need.target, 0)
+    with pytest.raises(DigestMismatch) as caught:
+        await link.relay().move(claimed)
+    assert caught.value.where.registry == str(SOURCE)
+    assert link.target.blobs == {}
+
+
+async def test_a_source_that_ends_early_once_may_go_on() -> None:
+    link = Link()
+    digest = link.need.target.digest or Digest.of(b"")
+    link.source.lies[digest] = DATA[:100]
+
+    async def honest_from_now_on() -> None:
+        if len(link.source.asked) == 2:
+            link.source.lies.clear()
+
+    link.source.opens = honest_from_now_on
+    assert await link.relay().move(link.need)
+    assert link.arrived
+
+
+@pytest.mark.parametrize("stalls", [100, len(DATA)], ids=["in the middle", "after the last byte"])
+async def test_a_target_that_stands_still_is_timed_out_and_tried_again(stalls: int) -> None:
+    link = Link(target=MemoryTarget(stalls=stalls))
+    assert await link.relay(idle_seconds=0.05).move(link.need)
+    assert link.arrived
+    (retried,) = link.listener.texts("Retried")
+    error = retried.error  # type: ignore[union-attr]
+    assert isinstance(error, TimedOut)
+    assert error.where.registry == str(TARGET)
+    assert "took no more of sha256:" in error.what
+
+
+async def test_a_source_that_is_waited_for_is_not_the_targets_fault() -> None:
+    async def slowly(_: float = 0) -> None:
+        await anyio.sleep(0.2)  # the watch has no other clock than the loop's
+
+    link = Link(source=MemorySource(breaks=deque([50]), opens=slowly), sleep=slowly)
+    assert await link.relay(idle_seconds=0.05).move(link.need)
+    assert link.arrived
+    assert len(link.target.done) == 2, "one upload was begun, and it was sent"
+
+
+async def test_a_bound_on_the_rate_is_not_the_targets_fault_either() -> None:
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        await anyio.sleep(0.3)
+        clock.advance(seconds)
+
+    link = Link(DATA * 1200, retries=0, source=MemorySource(chunk_bytes=200 * 1024))
+    pace = Pace(100 * 1024, clock=clock, sleep=sleep)
+    assert await link.relay(pace, idle_seconds=0.05).move(link.need)
+    assert link.arrived
+
+
+async def test_what_was_doubted_is_moved_although_the_target_says_that_it_has_it() -> None:
+    link = Link()
+    link.target.blobs[link.need.target] = b"what it believes to have"
+    relay = link.relay()
+    relay.doubt(link.need)
+    assert await relay.move(link.need)
+    assert link.arrived
+
+
+async def test_the_upload_that_a_refused_mount_began_is_the_one_that_is_sent() -> None:
+    link = Link()
+    relay = link.relay()
+    assert not await relay.mount(link.need, "elsewhere")
+    assert await relay.move(link.need)
+    assert len([what for what in link.target.done if what.startswith("begin")]) == 1
+
+
+async def test_uploads_that_were_begun_and_not_sent_are_taken_back() -> None:
+    link = Link()
+    relay = link.relay()
+    assert not await relay.mount(link.need, "elsewhere")
+    await relay.close()
+    await relay.close()
+    assert link.target.cancelled == [link.need.target]
+
+
+async def test_a_target_that_stands_still_does_not_hold_up_the_end_of_an_image() -> None:
+    link = Link(target=MemoryTarget(hangs=True))
+    relay = link.relay()
+    for repository in ("image", "other"):
+        need = Need(link.need.source, replace(link.need.target, repository=repository), 256)
+        assert not await relay.mount(need, "elsewhere")
+    await relay.close()
+    assert len(link.target.cancelled) == 2
+
+
+async def test_a_cancelled_move_takes_its_upload_back_and_lets_its_source_go() -> None:
+    link = Link(target=MemoryTarget(stalls=50))
+    async with create_task_group() as group:
+        group.start_soon(link.relay().move, link.need)
+        await wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert link.target.cancelled == [link.need.target]
+    assert not link.arrived
+
+
+async def test_an_error_that_no_retry_helps_is_raised_at_once() -> None:
+    link = Link()
+
+    async def refused() -> None:
+        raise broken(SOURCE, transient=False)
+
+    link.source.opens = refused
+    with pytest.raises(CopyError):
+        await link.relay().move(link.need)
+    assert len(link.source.asked) == 1

@@ -1,0 +1,297 @@
+"""Whole images from registry to registry, with small true registries in memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from anyio.lowlevel import checkpoint
+from parts import manifests
+from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
+
+from asyncsync.model.errors import (
+    BlobsUnknown,
+    CopyError,
+    DigestMismatch,
+    NoSuchPlatform,
+    NotFound,
+    RegistryUnavailable,
+    TypeRefused,
+    UnsupportedManifest,
+)
+from asyncsync.model.job import CopyJob, Step
+from asyncsync.model.manifest import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    RawManifest,
+)
+from asyncsync.model.outcome import Copied
+from asyncsync.model.platform import Platform
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.spec import Position
+from asyncsync.retrying import Retrying
+from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.transport import DirectTransport
+
+AMD, ARM = manifests.packed("amd"), manifests.packed("arm")
+SAID = manifests.statement(AMD)
+INDEX = manifests.listing(
+    manifests.entry(AMD, "linux/amd64"),
+    manifests.entry(ARM, "linux/arm64"),
+    manifests.about(AMD, SAID),
+)
+CONTENTS = (
+    *(text.encode() for name in ("amd", "arm") for text in (name, f"config of {name}")),
+    b"base",
+    b"{}",
+    f"statement about {AMD.digest}".encode(),
+)
+
+
+def job(repository: str = "image", tag: str = "1", *platforms: str) -> CopyJob:
+    return CopyJob(
+        Reference(SOURCE, f"team/{repository}", tag),
+        Reference(TARGET, repository, tag),
+        tuple(map(Platform.parse, platforms)),
+        Position("images.yaml", 1, 1),
+    )
+
+
+async def at_once(_: float) -> None:
+    await checkpoint()
+
+
+@dataclass
+class Registries:
+    """A source with an image at `job()`, and an empty target."""
+
+    source: MemorySource = field(default_factory=MemorySource)
+    target: MemoryTarget = field(default_factory=MemoryTarget)
+    listener: Listener = field(default_factory=Listener)
+
+    def put(self, root: RawManifest, at: CopyJob, *parts: RawManifest) -> None:
+        self.source.put(at.source, root, CONTENTS)
+        for part in parts:
+            self.source.hold(at.source.by_digest(part.digest), part)
+
+    def transport(self, *, retries: int = 0, **options: Any) -> DirectTransport:
+        retrying = Retrying(retries, chance=lambda: 0.5, sleep=at_once)
+        return DirectTransport(
+            self.source, self.target, retrying=retrying, pace=Pace(None), **options
+        )
+
+    async def copy(self, at: CopyJob, **options: Any) -> Copied:
+        return await self.transport(**options)(at, self.listener)
+
+    @property
+    def notes(self) -> list[str]:
+        return [event.text for event in self.listener.texts("Noted")]  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def registries() -> Registries:
+    """With the index INDEX at the source."""
+    found = Registries()
+    found.put(INDEX, job(), AMD, ARM, SAID)
+    return found
+
+
+async def test_an_image_arrives_whole_and_its_tag_last(registries: Registries) -> None:
+    copied = await registries.copy(job())
+    assert copied == Copied(INDEX.digest)
+    puts = [what for what in registries.target.done if what.startswith("put")]
+    assert puts[-1] == "put 1"
+    assert set(puts[:-1]) == {f"put {each.digest}" for each in (AMD, ARM, SAID)}
+    for manifest in (AMD, ARM, SAID, INDEX):
+        assert registries.target.manifests[job().target.by_digest(manifest.digest)] == manifest
+    assert sorted(registries.target.blobs.values()) == sorted(CONTENTS)
+    assert registries.notes == []
+
+
+async def test_what_is_in_place_costs_no_more_than_two_looks(registries: Registries) -> None:
+    await registries.copy(job())
+    done, asked = list(registries.target.done), list(registries.source.asked)
+    registries.source.manifests = {job().source: INDEX}  # there is nothing else to read
+    assert await registries.copy(job()) == Copied(INDEX.digest, changed=False)
+    assert registries.target.done == done
+    assert registries.source.asked == asked
+
+
+@pytest.mark.parametrize("after_manifest", [False, True])
+async def test_each_distinct_blob_is_read_once_and_then_mounted(
+    registries: Registries, after_manifest: bool
+) -> None:
+    registries.target.after_manifest = after_manifest
+    transport = registries.transport()
+    await transport(job(), registries.listener)
+    registries.put(INDEX, job("other"), AMD, ARM, SAID)
+    await transport(job("other"), registries.listener)
+    assert len(registries.source.asked) == len(CONTENTS)
+    mounted = [what for what in registries.target.done if what.startswith("mount")]
+    assert len(mounted) == len(CONTENTS)
+
+
+async def test_parts_that_stand_at_the_target_are_not_brought_again(
+    registries: Registries,
+) -> None:
+    registries.put(AMD, job())
+    await registries.copy(job())
+    registries.source.asked.clear()
+    registries.target.done.clear()
+    registries.put(INDEX, job(), AMD, ARM, SAID)
+    await registries.copy(job())
+    assert f"put {AMD.digest}" not in registries.target.done
+    read = {digest for digest, _, _ in registries.source.asked}
+    assert Digest.of(b"amd") not in read
+    assert Digest.of(b"arm") in read
+
+
+async def test_a_tag_that_is_missing_is_named(registries: Registries) -> None:
+    with pytest.raises(NotFound, match="has no tag 2") as caught:
+        await registries.copy(job(tag="2"))
+    where = caught.value.where
+    assert (where.registry, where.step) == (str(SOURCE), Step.RESOLVE)
+    assert where.image == str(job(tag="2").source)
+
+
+async def test_a_failed_put_is_tried_again_by_itself(registries: Registries) -> None:
+    registries.target.failing = deque([broken(TARGET), broken(TARGET)])
+    await registries.copy(job(), retries=2)
+    assert len(registries.source.asked) == len(CONTENTS)
+    assert len(registries.listener.texts("Retried")) == 2
+
+
+async def test_an_image_that_cannot_be_put_names_image_step_and_registry(
+    registries: Registries,
+) -> None:
+    registries.target.failing = deque([broken(TARGET)] * 10)
+    with pytest.raises(RegistryUnavailable) as caught:
+        await registries.copy(job())
+    where = caught.value.where
+    assert (where.registry, where.image, where.step) == (str(TARGET), str(job().source), Step.COPY)
+    assert job().target not in registries.target.manifests
+
+
+async def test_blobs_that_the_target_lost_are_brought_once_more(registries: Registries) -> None:
+    registries.target.loses = {Digest.of(b"amd"), Digest.of(b"base")}
+    await registries.copy(job())
+    assert registries.target.manifests[job().target] == INDEX
+    assert f"anew {Digest.of(b'amd')}" in registries.target.done
+    assert len(registries.source.asked) == len(CONTENTS) + 2
+
+
+async def test_a_target_that_goes_on_to_lose_blobs_fails_the_image(registries: Registries) -> None:
+    where = broken(TARGET).where
+    lost = [BlobsUnknown("it lacks one", where).naming((Digest.of(b"base"),)) for _ in range(9)]
+    registries.target.failing = deque(lost)
+    with pytest.raises(BlobsUnknown):
+        await registries.copy(job())
+    assert job().target not in registries.target.manifests
+
+
+@pytest.mark.parametrize(
+    ("refuses", "says"),
+    [
+        ({OCI_MANIFEST}, "converted to Docker's types"),
+        ({OCI_INDEX}, "converted to Docker's types"),
+        ({OCI_MANIFEST, OCI_INDEX}, "converted to Docker's types"),
+    ],
+)
+async def test_a_refused_image_goes_in_another_form_which_the_next_run_knows(
+    registries: Registries, refuses: set[str], says: str
+) -> None:
+    registries.target.refuses = frozenset(refuses)
+    copied = await registries.copy(job())
+    assert copied.digest != INDEX.digest
+    assert copied.changed
+    assert registries.target.manifests[job().target].media_type == DOCKER_LIST
+    assert registries.notes[0] == f"adapted: {TARGET} refuses it as it is"
+    assert says in registries.notes[1]
+    assert str(INDEX.digest) in registries.notes[1]
+    assert str(copied.digest) in registries.notes[1]
+    done = len(registries.target.done)
+    assert await registries.copy(job()) == Copied(copied.digest, changed=False)
+    assert len(registries.target.done) == done
+
+
+async def test_where_a_statement_is_refused_first_the_images_form_is_found_too() -> None:
+    registries = Registries(target=MemoryTarget(refuses=frozenset({OCI_MANIFEST})))
+    first = manifests.listing(
+        manifests.about(AMD, SAID), manifests.entry(AMD, "linux/amd64"),
+    )  # fmt: skip
+    registries.put(first, job(), AMD, SAID)
+    registries.target.blobs[job().target.by_digest(Digest.of(b"{}"))] = b"{}"
+    said = f"statement about {AMD.digest}".encode()
+    registries.target.blobs[job().target.by_digest(Digest.of(said))] = said
+    copied = await registries.copy(job())
+    assert registries.target.manifests[job().target].media_type == DOCKER_LIST
+    assert await registries.copy(job()) == Copied(copied.digest, changed=False)
+
+
+async def test_exact_lets_no_other_form_in(registries: Registries) -> None:
+    registries.target.refuses = frozenset({OCI_INDEX})
+    with pytest.raises(TypeRefused):
+        await registries.copy(job(), exact=True)
+    assert job().target not in registries.target.manifests
+    assert registries.notes == []
+
+
+async def test_a_target_that_takes_no_form_at_all_fails_the_image(registries: Registries) -> None:
+    registries.target.refuses = frozenset({OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST})
+    with pytest.raises(TypeRefused):
+        await registries.copy(job())
+    assert registries.notes == []
+
+
+async def test_one_platform_is_its_manifest_alone(registries: Registries) -> None:
+    one = job("image", "1", "linux/arm64")
+    assert await registries.copy(one) == Copied(ARM.digest)
+    assert registries.target.manifests[one.target] == ARM
+    assert await registries.copy(one) == Copied(ARM.digest, changed=False)
+
+
+async def test_a_platform_that_is_not_there_is_told_with_those_that_are(
+    registries: Registries,
+) -> None:
+    with pytest.raises(NoSuchPlatform, match=r"linux/s390x.*linux/amd64, linux/arm64"):
+        await registries.copy(job("image", "1", "linux/s390x"))
+    assert registries.target.done == []
+
+
+async def test_an_image_that_cannot_be_read_is_not_begun(registries: Registries) -> None:
+    registries.put(manifests.raw(OCI_MANIFEST, {"schemaVersion": 1}), job())
+    with pytest.raises(UnsupportedManifest) as caught:
+        await registries.copy(job())
+    assert caught.value.where.image == str(job().source)
+    assert registries.target.done == []
+
+
+async def test_a_lying_source_leaves_neither_blob_nor_tag_nor_upload(
+    registries: Registries,
+) -> None:
+    base = Digest.of(b"base")
+    registries.source.lies[base] = b"BASE"
+    with pytest.raises(DigestMismatch):
+        await registries.copy(job())
+    assert job().target.by_digest(base) not in registries.target.blobs
+    assert job().target.by_digest(base) in registries.target.cancelled
+    assert job().target not in registries.target.manifests
+
+
+async def test_a_failed_image_is_complete_after_the_next_try_which_brings_what_is_missing(
+    registries: Registries,
+) -> None:
+    base = Digest.of(b"base")
+    registries.source.lies[base] = b"BASE"
+    transport = registries.transport()
+    with pytest.raises(CopyError):
+        await transport(job(), registries.listener)
+    there = len(registries.target.blobs)
+    registries.source.asked.clear()
+    registries.source.lies.clear()
+    assert await transport(job(), registries.listener) == Copied(INDEX.digest)
+    assert len(registries.source.asked) == len(CONTENTS) - there
