@@ -145,12 +145,11 @@ def test_docker_pulls_what_has_arrived(
     write_list(asyncsync_command.folder, f"{at}/multi:v1", f"{at}/old:v1")
     done = asyncsync_command(*DIRECT, "--to", own_registry.host, engine=engine)
     assert done.returncode == 0, done.stdout + done.stderr
-    for name, config in (
-        ("multi", index.children["linux/amd64"].config_digest),
-        ("old", old.config_digest),
-    ):
+    for name, image in (("multi", index.children["linux/amd64"]), ("old", old)):
         engine.docker("pull", "--quiet", f"{own_registry.host}/{name}:v1")
-        assert engine.ask("GET", f"/images/{own_registry.host}/{name}:v1/json")["Id"] == config
+        told = engine.ask("GET", f"/images/{own_registry.host}/{name}:v1/json")
+        # Its config, or with containerd's store what the tag names.
+        assert told["Id"] in {image.config_digest, image.digest, index.digest}
     engine.docker("rmi", f"{own_registry.host}/multi:v1")
     arm64 = f"{own_registry.host}/multi@{index.children['linux/arm64'].digest}"
     engine.docker("pull", "--quiet", "--platform", "linux/arm64", arm64)

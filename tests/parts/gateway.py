@@ -6,12 +6,12 @@
     async with gateway(registry.host, busy) as server:
         ...  # server.host is the registry, with a fault
 
-Bodies are held in memory, and have to be below a MiB. `nth` says in which turns a fault is one.
+Bodies are held in memory, and have to be below a MiB.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -77,8 +77,3 @@ def error(status: int, code: str, detail: object = None, **headers: str) -> web.
     body = {"errors": [{"code": code, "message": code.lower(), "detail": detail}]}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.json_response(body, status=status, headers=named)
-
-
-def methods(server: Scripted, path: str = "") -> Collection[str]:
-    """The methods that it was asked by, of requests with `path` in them."""
-    return {seen.method for seen in server.requests if path in seen.path}
