@@ -157,11 +157,11 @@ class Upload:
             return 0
         try:
             answer = await self._ask("GET", self._location)
+            if answer.status != 204:
+                return 0
+            self._moved_on(answer)
         except CopyError:
             return 0
-        if answer.status != 204:
-            return 0
-        self._moved_on(answer)
         return offset_of(answer.headers) or 0
 
     async def cancel(self) -> None:
@@ -218,8 +218,6 @@ class Upload:
             if answer.status not in _TAKEN:
                 return answer
             start += self._step
-        if 0 < start == content.size:
-            return await self._ask("PUT", self._closing())
         return await self._ask(
             "PUT",
             self._closing(),

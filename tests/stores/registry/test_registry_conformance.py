@@ -501,6 +501,11 @@ FROM_BASE = begin("team/base")
         RegistryUnavailable,
         "token server .* 503",
         passing=True,
+        asked=[
+            MOUNT,
+            "GET /token?service=s&scope=repository%3Ateam%2Fapp%3Apull%2Cpush"
+            "&scope=repository%3Ateam%2Fbase%3Apull",
+        ],
     ),
 )
 async def test_a_post_that_mounts(row: Row) -> None:
@@ -664,6 +669,7 @@ async def test_a_patch_of_a_chunk(row: Row) -> None:
             ("204 with nothing", reply(204, Location="/up/1", Range="0-0"), 0),
             ("204 without Range", reply(204, Location="/up/1"), 0),
             ("204 with another Range", reply(204, Range="4-7"), 0),
+            ("204 that leads inside", reply(204, Location="http://10.0.0.1/", Range="0-3"), 0),
             ("200 of a login page", PAGE, 0),
             ("404", GONE, 0),
             ("416", reply(416), 0),

@@ -353,6 +353,20 @@ async def test_an_upload_goes_on_where_the_registry_is(
     assert length_and_range(server, "PUT") == [put]
 
 
+async def test_an_upload_goes_on_at_the_location_that_its_status_tells() -> None:
+    script = {
+        POST: BEGUN,
+        "GET /up": reply(204, Location="/up?n=2%2F", Range="0-7"),
+        PUT: CREATED,
+    }
+    async with scripted(played(script)) as server, asking(server) as client:
+        upload = await client.begin(blob(server))
+        assert upload is not None
+        await upload.send(Bytes(BLOB), await upload.offset())
+    assert asked(server) == [TELL, "GET /up", f"{PUT}?n=2%2F&digest={DIGEST}"]
+    assert length_and_range(server, "PUT") == [("2", "8-9", b"89")]
+
+
 async def test_where_going_on_is_refused_the_whole_is_sent_anew() -> None:
     script = {
         POST: [BEGUN, reply(202, Location="/new")],
