@@ -27,6 +27,7 @@ from asyncsync.model.manifest import (
     DOCKER_MANIFEST,
     OCI_INDEX,
     OCI_MANIFEST,
+    Descriptor,
     RawManifest,
 )
 from asyncsync.model.outcome import Copied
@@ -34,9 +35,12 @@ from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
+from asyncsync.transports.direct.adapting import without_attestations
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.direct.transport import DirectTransport
+from asyncsync.transports.direct.walking import walk
 
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 AMD, ARM = manifests.packed("amd"), manifests.packed("arm")
 SAID = manifests.statement(AMD)
 INDEX = manifests.listing(
@@ -86,6 +90,9 @@ class Registries:
 
     async def copy(self, at: CopyJob, **options: Any) -> Copied:
         return await self.transport(**options)(at, self.listener)
+
+    async def read(self, named: Descriptor) -> RawManifest:
+        return await self.source.manifest(job().source.by_digest(named.digest))
 
     @property
     def notes(self) -> list[str]:
@@ -295,3 +302,29 @@ async def test_a_failed_image_is_complete_after_the_next_try_which_brings_what_i
     registries.source.lies.clear()
     assert await transport(job(), registries.listener) == Copied(INDEX.digest)
     assert len(registries.source.asked) == len(CONTENTS) - there
+
+
+@pytest.mark.parametrize("platforms", [(), ("linux/amd64", "linux/arm64")])
+async def test_exact_leaves_only_the_very_image_as_unchanged(
+    registries: Registries, platforms: tuple[str, ...]
+) -> None:
+    at = job("image", "1", *platforms)
+    bare = without_attestations(await walk(INDEX, registries.read, at.source, at.platforms))
+    assert bare is not None
+    registries.target.manifests[at.target] = bare.root.raw
+    assert await registries.copy(at) == Copied(bare.root.raw.digest, changed=False)
+    assert await registries.copy(at, exact=True) == Copied(INDEX.digest)
+    assert await registries.copy(at, exact=True) == Copied(INDEX.digest, changed=False)
+
+
+async def test_a_single_image_for_another_platform_is_told_with_image_and_step() -> None:
+    registries = Registries()
+    config = b'{"os":"linux","architecture":"s390x"}'
+    entry = {"mediaType": OCI_CONFIG, "digest": str(Digest.of(config)), "size": len(config)}
+    image = manifests.raw(OCI_MANIFEST, {"schemaVersion": 2, "config": entry, "layers": []})
+    at = job("single", "1", "linux/amd64")
+    registries.source.put(at.source, image, (config,))
+    with pytest.raises(NoSuchPlatform, match="for linux/s390x, not for linux/amd64") as caught:
+        await registries.copy(at)
+    where = caught.value.where
+    assert (where.image, where.step) == (str(at.source), Step.RESOLVE)

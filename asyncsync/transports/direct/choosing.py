@@ -32,6 +32,7 @@ def chosen_of(
 
 
 def belongs(child: Descriptor, images: frozenset[Digest]) -> bool:
+    """Whether `child` is one of `images`, or says something about one of them."""
     if child.is_attestation:
         return child.annotations.get(ATTESTED_DIGEST) in {str(digest) for digest in images}
     return child.digest in images
@@ -39,12 +40,13 @@ def belongs(child: Descriptor, images: frozenset[Digest]) -> bool:
 
 def known_by_root(
     root: RawManifest, source: Reference, platforms: Sequence[Platform] = ()
-) -> frozenset[Digest]:
+) -> tuple[Digest, ...]:
     """What a target can have of this image, as far as its root alone tells: nothing is read.
 
-    It itself, or pruned to `platforms`; and both without attestations. A digest decides, never
-    the annotation that names a source: an image of a hostile one could claim any other there.
-    Raises what `walk` raises of a root.
+    First what it is to be: itself, or pruned to `platforms`. Then, where it has attestations, the
+    same without them, as a target may have got it that refuses them. A digest decides, never the
+    annotation that names a source: an image of a hostile one could claim any other there. Raises
+    what `walk` raises of a root.
     """
     asked = tuple(dict.fromkeys(platforms))
     with supported(source.by_digest(root.digest)):
@@ -56,9 +58,9 @@ def known_by_root(
     if asked and isinstance(node.parsed, Index):
         kept = frozenset(child.digest for child in chosen_of(node.parsed, asked, source))
         if len(kept) == 1:
-            return kept
+            return tuple(kept)
     pruned = kept != images
-    known = set[Digest]()
+    known: list[Digest] = []
     for attested in (True, False):
         gone = {
             child.digest
@@ -68,12 +70,13 @@ def known_by_root(
         with supported(source):
             raw = rewritten(node.raw, children=dict.fromkeys(gone))
             made = node if raw is node.raw else stamped(Node.parse(raw), root.digest, asked)
-        known.add(made.raw.digest)
-    return frozenset(known)
+        known.append(made.raw.digest)
+    return tuple(dict.fromkeys(known))
 
 
 @contextmanager
 def supported(source: Reference) -> Iterator[None]:
+    """Turn what is wrong about a manifest of `source` (ValueError) into UnsupportedManifest."""
     try:
         yield
     except ValueError as error:
@@ -81,4 +84,5 @@ def supported(source: Reference) -> Iterator[None]:
 
 
 def unsupported(source: Reference, what: str) -> UnsupportedManifest:
+    """Why `source` cannot be copied."""
     return UnsupportedManifest(f"{source}: {what}", Where(str(source.place)))

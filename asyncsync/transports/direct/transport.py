@@ -7,7 +7,7 @@ never sees half an image, and only the target's word makes one `copied`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -98,7 +98,7 @@ class DirectTransport:
         return Copied(digest)
 
     async def _look(self, job: CopyJob) -> tuple[Descriptor, Descriptor | None]:
-        """What both registries have. That the target will not say is no obstacle to a push."""
+        """What both registries have."""
         found, there = await both(self._source.resolve(job.source), self._target.look(job.target))
         if found is None:
             kind = "manifest" if job.source.digest else "tag"
@@ -110,16 +110,16 @@ class DirectTransport:
         ref = job.source.by_digest(named.digest)
         return await steps.part(Step.RESOLVE, lambda: self._source.manifest(ref))
 
-    def _known(self, job: CopyJob, root: RawManifest) -> Set[Digest]:
+    def _known(self, job: CopyJob, root: RawManifest) -> Sequence[Digest]:
         """What the target may have of the image, as far as its root alone tells."""
         with _resolving(job):
             known = known_by_root(root, job.source, job.platforms)
-        return known - {root.digest} if self._exact else known
+        return known[:1] if self._exact else known
 
     async def _graph(self, job: CopyJob, root: RawManifest, steps: Steps) -> Graph:
-        if root.media_type not in INDEX_TYPES and job.platforms:
-            await self._check_platform(job, root, steps)
         with _resolving(job):
+            if root.media_type not in INDEX_TYPES and job.platforms:
+                await self._check_platform(job, root, steps)
             return await walk(
                 root, lambda named: self._read(job, named, steps), job.source, job.platforms
             )
@@ -167,6 +167,7 @@ class DirectTransport:
 
 @contextmanager
 def _resolving(job: CopyJob) -> Iterator[None]:
+    """Add image and step to what is found out about the image itself, in no request."""
     try:
         yield
     except CopyError as error:
