@@ -62,8 +62,8 @@ class Streamed(Answer):
         """The body as it comes in. Raises CopyError where it breaks off or stands still."""
         assert self._response is not None  # noqa: S101  only `Wire` makes them
         at = self.url.host_port_subcomponent or self._where.registry
-        seconds = {"idle_seconds": self._idle_seconds, "connect_seconds": CONNECT_SECONDS}
-        with asking(at, self._where, **seconds):
+        idle = self._idle_seconds
+        with asking(at, self._where, idle_seconds=idle, connect_seconds=CONNECT_SECONDS):
             async for part in self._response.content.iter_any():
                 yield part
 

@@ -1,8 +1,8 @@
 """The same image in a form that a target may take, which refused the image as it is.
 
 Layers and configs keep their bytes; manifests are called by other names, or an index loses its
-attestations. What comes out is the same each time, so that a later run knows it as unchanged: by
-the annotation that names the source, or, in Docker's types, by its digest.
+attestations. What comes out is the same each time, so that a later run knows it as unchanged by
+its digest; the annotation that names the source, in OCI's types, is for people.
 """
 
 from __future__ import annotations

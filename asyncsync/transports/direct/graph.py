@@ -140,7 +140,7 @@ def rebuilt(
 
 
 def stamped(root: Node, source: Digest, platforms: Iterable[Platform]) -> Node:
-    """Name in `root` what it was made from, so that the next run knows it (OCI types alone)."""
+    """Name in `root` what it was made from, for whoever finds it (OCI types alone)."""
     if root.raw.media_type not in _ANNOTATED:
         return root
     names = {SOURCE_DIGEST: str(source), SOURCE_PLATFORMS: platforms_text(platforms)}

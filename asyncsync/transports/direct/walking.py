@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import TypeAlias
 
-from anyio import CapacityLimiter, create_task_group
+from anyio import CapacityLimiter
 
 from asyncsync.model.errors import (
     DigestMismatch,
@@ -26,6 +26,7 @@ from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.transports.direct.choosing import belongs, chosen_of, supported, unsupported
 from asyncsync.transports.direct.graph import Graph, Node, became, counted, rebuilt, stamped
+from asyncsync.transports.together import every
 
 Read: TypeAlias = Callable[[Descriptor], Awaitable[RawManifest]]
 
@@ -116,7 +117,7 @@ class _Walk:
         return raw
 
     async def _read_all(self, children: Sequence[Descriptor]) -> None:
-        """Read `children` at once. The first error ends it, and comes bare, not in a group."""
+        """Read `children` at once; the first error ends it."""
         self._bytes += sum(child.size for child in children)
         if len(self._found) + len(children) > MANIFESTS_MAX:
             raise self._unsupported(f"it has more than {MANIFESTS_MAX} manifests")
@@ -124,24 +125,17 @@ class _Walk:
             most = MANIFEST_BYTES_TOTAL_MAX >> 20
             raise self._unsupported(f"its manifests are larger than {most} MiB together")
         limiter = CapacityLimiter(_READS_AT_ONCE)
-        errors: list[Exception] = []
 
         async def one(child: Descriptor) -> None:
             try:
                 async with limiter:
                     self._found[child.digest] = self.parsed(await self.raw(child))
-            except Exception as error:  # noqa: BLE001  it is raised below
-                if isinstance(error, NotFound) and child.is_attestation:
-                    self.missing.add(child.digest)
-                    return
-                errors.append(error)
-                group.cancel_scope.cancel()
+            except NotFound:
+                if not child.is_attestation:
+                    raise
+                self.missing.add(child.digest)
 
-        async with create_task_group() as group:
-            for child in children:
-                group.start_soon(one, child)
-        if errors:
-            raise errors[0]
+        await every(one(child) for child in children)
 
     def _linked(self, root: Node) -> Node:
         """Give every node its children, the leaves first; and see how deep they really nest."""
