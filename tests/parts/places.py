@@ -114,7 +114,8 @@ class MemoryTarget(Shelf):
     they came. `stalls`: the next upload takes so many bytes, and then nothing happens any more.
     `hangs`: it never answers to the end of an upload. `after_manifest`: it mounts only what a
     manifest names. `refuses`: types of manifests that it takes not. `loses`: blobs that it forgets
-    once, when their manifest comes. `failing`: what the next puts raise. `done`: what it did.
+    once, when their manifest comes. `failing`: what the next puts raise. `closed`: it begins no
+    upload. `done`: what it did.
     """
 
     mounts: bool = True
@@ -126,6 +127,7 @@ class MemoryTarget(Shelf):
     refuses: frozenset[str] = frozenset()
     loses: set[Digest] = field(default_factory=set)
     failing: deque[CopyError] = field(default_factory=deque)
+    closed: bool = False
     done: list[str] = field(default_factory=list)
     cancelled: list[Reference] = field(default_factory=list)
     received: int = 0
@@ -135,6 +137,8 @@ class MemoryTarget(Shelf):
 
     async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
         await checkpoint()
+        if self.closed:
+            raise broken(ref.place)
         there = replace(ref, repository=origin or ref.repository)
         names = (known.repository for known in self.manifests)
         stands = not self.after_manifest or there.repository in names

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import create_task_group, wait_all_tasks_blocked
+from anyio import create_task_group, sleep_forever, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.pace import Pace
-from asyncsync.transports.direct.relay import Relay
+from asyncsync.transports.direct.relay import EARLY_BYTES_MAX, Relay
 from asyncsync.transports.stepping import Steps
 
 DATA = bytes(range(256))
@@ -85,6 +85,46 @@ async def test_what_the_target_has_is_not_read_at_the_source() -> None:
     assert not await link.relay().move(link.need)
     assert link.source.asked == []
     assert link.moved == []
+
+
+async def test_an_early_read_brings_a_small_blob_once_also_where_the_target_breaks() -> None:
+    link = Link(target=MemoryTarget(breaks=deque([100, 0])))
+    assert await link.relay(early=True).move(link.need)
+    assert link.arrived
+    assert [start for _, start, _ in link.source.asked] == [0]
+    assert sum(link.moved) == len(DATA)
+
+
+async def test_an_early_read_is_given_up_once_the_target_has_the_blob() -> None:
+    link = Link(source=MemorySource(opens=sleep_forever))
+    link.target.blobs[link.need.target] = DATA
+    assert not await link.relay(early=True).move(link.need)
+    assert link.moved == []
+
+
+async def test_an_early_read_is_given_up_once_the_target_refuses() -> None:
+    link = Link(source=MemorySource(opens=sleep_forever), target=MemoryTarget(closed=True))
+    with pytest.raises(RegistryUnavailable):
+        await link.relay(early=True).move(link.need)
+
+
+@pytest.mark.parametrize("sent", [b"", DATA[:-1], DATA[::-1], DATA * 2])
+async def test_an_early_read_that_brings_something_else_is_no_more_than_no_early_read(
+    sent: bytes,
+) -> None:
+    link = Link()
+    link.source.lies[link.need.target.digest] = sent
+    with pytest.raises(CopyError) as caught:
+        await link.relay(early=True).move(link.need)
+    assert caught.value.where.registry == str(SOURCE)
+    assert link.target.blobs == {}
+
+
+async def test_only_small_blobs_are_read_early() -> None:
+    link = Link(b"x" * (EARLY_BYTES_MAX + 1), source=MemorySource(opens=sleep_forever))
+    link.target.blobs[link.need.target] = link.data
+    assert not await link.relay(early=True).move(link.need)
+    assert link.source.asked == []
 
 
 async def test_a_source_that_breaks_goes_on_in_the_same_upload_with_what_is_missing() -> None:

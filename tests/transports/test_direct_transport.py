@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from anyio.lowlevel import checkpoint
 from parts import manifests
+from parts.far import Distance, FarSource, FarTarget
 from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
 
 from asyncsync.model.errors import (
@@ -155,6 +156,18 @@ async def test_parts_that_stand_at_the_target_are_not_brought_again(
     read = {digest for digest, _, _ in registries.source.asked}
     assert Digest.of(b"amd") not in read
     assert Digest.of(b"arm") in read
+
+
+async def test_a_small_image_takes_five_round_trips() -> None:
+    # Both heads; the manifest; its uploads begun, and its blobs read meanwhile; sent; the manifest.
+    far = Distance()
+    registries = Registries(FarSource(distance=far), FarTarget(distance=far))
+    registries.put(AMD, job())
+    assert await far.over(lambda: registries.copy(job())) == Copied(AMD.digest)
+    assert far.trips == 5
+    far.trips = 0
+    assert not (await far.over(lambda: registries.copy(job()))).changed
+    assert far.trips == 1
 
 
 async def test_a_tag_that_is_missing_is_named(registries: Registries) -> None:

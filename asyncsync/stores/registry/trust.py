@@ -7,11 +7,14 @@ registry on the internet must not send us to an address inside, and no password 
 from __future__ import annotations
 
 import ipaddress
+import re
 from enum import StrEnum
+from functools import lru_cache
 
 from yarl import URL
 
 REDIRECTS_MAX = 5
+_UNPRINTED = re.compile(r"[\x00-\x20\x7f]")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address in its last 32 bits (RFC 6052)
 
 
@@ -43,6 +46,7 @@ def reach(address: str) -> Reach:
     return Reach.PUBLIC if ip.is_global and not ip.is_multicast else Reach.PRIVATE
 
 
+@lru_cache(maxsize=1024)  # each request asks, and a run knows few hosts
 def reach_of_name(host: str) -> Reach | None:
     """The reach that a host's text alone shows; None for a name that has to be resolved."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -96,7 +100,7 @@ def _resolve(text: str, base: URL) -> URL:
         raise Refused("a text that is no address") from None
     if url.scheme not in ("http", "https") or not host or not text.isascii():
         raise Refused("a text that is no address")
-    if not text or any(c <= " " or c == "\x7f" for c in text):
+    if not text or _UNPRINTED.search(text):
         raise Refused("a text that is no address")
     if url.user is not None or url.password is not None:
         raise Refused(f"{origin(url)} with a user name in it")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from anyio import CancelScope, current_time, move_on_after
@@ -27,11 +28,13 @@ from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.contracts import Source, Target, Upload
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.stepping import Steps
-from asyncsync.transports.together import every
+from asyncsync.transports.together import both, every
 
 IDLE_SECONDS = 75.0  # without a byte taken; the source's own silence ends earlier, by its reader
 CLOSE_SECONDS = 1.0  # for all that an image has begun; a stop promises to end within 5
 DIGESTED_A_SECOND = 4 * 1024 * 1024  # bytes; a registry reads all again before it answers the last
+# So much is in the reader's buffer before anybody could stop it: nothing is lost but these bytes.
+EARLY_BYTES_MAX = 64 * 1024
 _TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
 _WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
 
@@ -39,6 +42,7 @@ _WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chun
 class Relay:
     """Moves the blobs of one image (`blobs.Mover`). Its failures are this image's alone.
 
+    `early`: the target is not likely to have anything, so small blobs are read while it is asked.
     `idle_seconds`: how long the target may take no byte that is ready for it.
     """
 
@@ -50,9 +54,11 @@ class Relay:
         pace: Pace,
         moved: Callable[[int], None],
         *,
+        early: bool = False,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._source, self._target, self._idle_seconds = source, target, idle_seconds
+        self._early = early
         self._steps, self._pace, self._moved = steps, pace, moved
         self._begun: dict[Need, Upload] = {}  # by a mount that was answered with an upload
         self._doubted: set[Need] = set()
@@ -77,7 +83,8 @@ class Relay:
             idle_seconds=self._idle_seconds,
         )
         begin = self._target.begin_anew if need in self._doubted else self._target.begin
-        transfer = _Transfer(need, begin, content, self._begun.pop(need, None))
+        early = self._early and need.size <= EARLY_BYTES_MAX
+        transfer = _Transfer(need, begin, content, self._begun.pop(need, None), early=early)
         try:
             return await self._steps.part(Step.COPY, transfer.attempt)
         finally:
@@ -110,11 +117,12 @@ class _Transfer:
     begin: Callable[[Reference], Awaitable[Upload | None]]
     content: Stream
     upload: Upload | None
+    early: bool
     start: int = 0
 
     async def attempt(self) -> bool:
         if self.upload is None:
-            self.start, self.upload = 0, await self.begin(self.need.target)
+            self.start, self.upload = 0, await self._begun()
             if self.upload is None:
                 return False
         upload = self.upload
@@ -133,6 +141,28 @@ class _Transfer:
             await upload.cancel()
             raise
         return True
+
+    async def _begun(self) -> Upload | None:
+        """Begin the upload; a small blob comes in meanwhile, which saves a round trip."""
+        if not self.early:
+            return await self.begin(self.need.target)
+        fetching = CancelScope()
+
+        async def asked() -> Upload | None:
+            upload = None
+            try:
+                upload = await self.begin(self.need.target)
+            finally:
+                if upload is None:  # nobody wants the bytes
+                    fetching.cancel()
+            return upload
+
+        async def fetched() -> None:
+            with fetching:
+                await self.content.fetch()
+
+        upload, _ = await both(asked(), fetched())
+        return upload
 
     async def _send(self, upload: Upload) -> None:
         where = Where(str(self.need.target.place))
@@ -170,8 +200,28 @@ class Stream:
         self._idle_seconds = idle_seconds
         self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
         self.given = 0
+        self._whole = b""  # all of it, and right, if it was fetched
         self.failure: CopyError | None = None
         self.watch = CancelScope()
+
+    async def fetch(self) -> None:
+        """Read all of it now, to be given out later; for small blobs.
+
+        What goes wrong here is told by `read`, which then asks the source itself.
+        """
+        if self._whole:
+            return
+        data = bytearray()
+        try:
+            async with self._source.blob(self._ref) as chunks:
+                async for chunk in chunks:
+                    data += chunk
+                    if len(data) > self.size:
+                        return
+        except CopyError:
+            return
+        if Digest.of(bytes(data), self.digest.algorithm) == self.digest:
+            self._whole = bytes(data)
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop`, gone on with where a source breaks off."""
@@ -181,9 +231,7 @@ class Stream:
             self._check()  # there is no last chunk to hold back
         while at < stop:
             try:
-                async with self._source.blob(self._ref, at, stop if stop < self.size else None) as (
-                    chunks
-                ):
+                async with self._opened(at, stop) as chunks:
                     async for chunk in chunks:
                         self._take(at, chunk, stop)
                         at += len(chunk)
@@ -215,6 +263,15 @@ class Stream:
     def _where(self) -> Where:
         return Where(str(self._ref.place))
 
+    @asynccontextmanager
+    async def _opened(self, start: int, stop: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        if self._whole:
+            yield _alone(self._whole[start:stop])
+            return
+        end = stop if stop < self.size else None
+        async with self._source.blob(self._ref, start, end) as chunks:
+            yield chunks
+
     def _take(self, at: int, chunk: bytes, stop: int) -> None:
         """Count and hash a chunk; wrong ones go no further."""
         end = at + len(chunk)
@@ -224,6 +281,8 @@ class Stream:
         if end > self.given:  # what is read again was hashed before
             self._hash.update(chunk[self.given - at :] if self.given > at else chunk)
             self.given = end
+        elif self._whole:  # it came in once
+            return
         self._untold += len(chunk)
         if self._untold >= _TOLD_BYTES:
             self.tell()
@@ -260,3 +319,7 @@ class Stream:
         self._steps.retried(attempt + 1, seconds, error)
         self._hold_watch()
         await retrying.sleep(seconds)
+
+
+async def _alone(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk

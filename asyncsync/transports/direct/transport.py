@@ -86,6 +86,7 @@ class DirectTransport:
             steps,
             self._pace,
             lambda count: observe(BytesMoved(job, count)),
+            early=there is None,
             idle_seconds=self._idle_seconds,
         )
         placing = _Placing(self._blobs, relay, self._target, job, steps, update=there is not None)
