@@ -31,6 +31,7 @@ class Refused(ValueError):
     """The registry sent us where we do not go. The text says where, without path and query."""
 
 
+@lru_cache(maxsize=1024)  # each request asks, and a run knows few hosts
 def reach(address: str) -> Reach:
     """The reach of an IP address, also of an IPv4 one inside IPv6. Raises ValueError for a name."""
     ip = ipaddress.ip_address(address.partition("%")[0].strip("[]"))
@@ -46,7 +47,7 @@ def reach(address: str) -> Reach:
     return Reach.PUBLIC if ip.is_global and not ip.is_multicast else Reach.PRIVATE
 
 
-@lru_cache(maxsize=1024)  # each request asks, and a run knows few hosts
+@lru_cache(maxsize=1024)  # as above
 def reach_of_name(host: str) -> Reach | None:
     """The reach that a host's text alone shows; None for a name that has to be resolved."""
     if host == "localhost" or host.endswith(".localhost"):
