@@ -186,6 +186,7 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
             credentials,
             retrying=Retrying(settings.retries),
             clean=settings.clean,
+            advise=not settings.engine_named,
         )
         async with _running(plan, "engine", transport, settings) as run:
             yield run

@@ -99,6 +99,11 @@ class Settings:
             raise ConfigurationError("observe is called and not awaited: give a plain function")
         choose(self, self.platforms)
 
+    @property
+    def engine_named(self) -> bool:
+        """Whether an engine was asked for, and is not just what there is."""
+        return self.via == "engine" or bool(self.engine)
+
     def at_once(self, way: str) -> int:
         """How many images are under way at once, if they go this way."""
         return self.concurrency or concurrency_of(way)
@@ -128,7 +133,7 @@ def choose(
     beyond = " and ".join(_beyond_an_engine(settings, platforms))
     if settings.via == "direct":
         return Choice("direct", "as asked")
-    if settings.via == "engine" or settings.engine:
+    if settings.engine_named:
         if beyond:
             raise ConfigurationError(
                 f"{_named(settings)} cannot do {beyond}. Leave that out, or take --via direct."

@@ -24,6 +24,13 @@ def test_who_names_an_engine_goes_through_it() -> None:
     assert choose(named, (), no_engine=NO_ENGINE).via == "engine"
 
 
+def test_an_engine_that_just_answers_was_not_asked_for() -> None:
+    assert Settings(via="engine").engine_named
+    assert Settings(engine="tcp://engine.example:2376").engine_named
+    assert not Settings().engine_named
+    assert not Settings(via="direct").engine_named
+
+
 def test_an_engine_is_taken_where_one_may_answer_and_else_the_direct_way_says_why() -> None:
     assert choose(Settings(), ()).via == "engine"
     choice = choose(Settings(), (), no_engine=NO_ENGINE)

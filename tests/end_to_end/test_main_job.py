@@ -80,6 +80,24 @@ def test_a_list_is_moved_as_the_script_would_have_moved_it(
     engine.docker("pull", "--quiet", target)
 
 
+def test_where_an_engine_was_taken_unasked_one_line_says_what_the_direct_way_would_keep(
+    engine: Engine, registry: Registry, own_registry: Registry, namespace: str,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    names = [f"{registry.host}/{namespace}/multi{n}:1" for n in range(3)]
+    for n in range(3):
+        registry.put_index(f"{namespace}/multi{n}", "1")
+    write_list(asyncsync_command.folder, *names)
+    to = ("--to", f"{own_registry.host}/team")
+    unasked = asyncsync_command("sync", *to, engine=engine)
+    asked = asyncsync_command("sync", *to, "--via", "engine", engine=engine)
+    for done, advised in ((unasked, True), (asked, False)):
+        assert done.returncode == 0, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if "has 2 platforms" in line]
+        assert "of this and of every other image" in line
+        assert ("; --via direct copies all of them" in line) == advised
+
+
 def test_a_second_run_moves_nothing_and_writes_nothing(
     engine: Engine, registry: Registry, own_registry: Registry, namespace: str,
     asyncsync_command: Command,

@@ -31,9 +31,9 @@ async def no_wait(seconds: float) -> None: ...
 class Asking:
     """A resolver over `registries`, and what it noted."""
 
-    def __init__(self, registries: Registries, retries: int = 0) -> None:
+    def __init__(self, registries: Registries, retries: int = 0, *, advise: bool = False) -> None:
         self.notes: list[str] = []
-        self._resolver = Resolver(registries, AMD64)
+        self._resolver = Resolver(registries, AMD64, advise=advise)
         self._retrying = Retrying(retries, sleep=no_wait)
 
     def observe(self, event: Event) -> None:
@@ -94,6 +94,17 @@ async def test_that_an_index_is_reduced_is_said_once_a_run_and_not_where_it_was_
     await asking()
     assert len(asking.notes) == 1
     assert "linux/amd64" in asking.notes[0]
+
+
+async def test_what_keeps_all_platforms_is_said_once_where_nobody_asked_for_an_engine() -> None:
+    registries = Registries()
+    registries.put(SOURCE, index(amd64=image("amd"), arm64=image("arm")))
+    plain, advising = Asking(registries), Asking(registries, advise=True)
+    for _ in range(2):
+        await plain()
+        await advising()
+    advice = "; --via direct copies all of them, and moves no layer that the target has"
+    assert advising.notes == [plain.notes[0] + advice]
 
 
 async def test_a_platform_that_the_index_lacks_is_told_with_those_it_has() -> None:

@@ -32,6 +32,7 @@ _UNREACHABLE = (RegistryUnavailable, TlsError, TimedOut)
 # 503 must not cost a thousand images their “unchanged”.
 _MISSES_MAX = 3
 _REDUCED = "an engine copies one of an image's platforms, here {}, of this and of every other image"
+_ADVICE = "; --via direct copies all of them, and moves no layer that the target has"
 _CONSEQUENCE = {
     False: "it cannot be asked from here, so the engine pulls by tag",
     True: "it cannot be asked from here, so nothing can be skipped as unchanged",
@@ -53,10 +54,13 @@ class Sighting:
 
 
 class Resolver:
-    """Finds the manifest to pull, and whether the target has it already."""
+    """Finds the manifest to pull, and whether the target has it already.
 
-    def __init__(self, manifests: Manifests, own: Platform) -> None:
-        self._manifests, self._own = manifests, own
+    `advise`: nobody asked for an engine by name, so where another way keeps more, that is said.
+    """
+
+    def __init__(self, manifests: Manifests, own: Platform, *, advise: bool = False) -> None:
+        self._manifests, self._own, self._advise = manifests, own, advise
         self._reduced = False
         self._misses: Counter[str] = Counter()
         self._noted: set[str] = set()
@@ -121,7 +125,8 @@ class Resolver:
             )
         if len(parsed.images) > 1 and not job.platforms and not self._reduced:
             self._reduced = True  # once a run: it is true of every image
-            observe(Noted(job, f"it has {len(parsed.images)} platforms; {_REDUCED.format(wanted)}"))
+            told = f"it has {len(parsed.images)} platforms; {_REDUCED.format(wanted)}"
+            observe(Noted(job, f"{told}{_ADVICE if self._advise else ''}"))
         return chosen
 
     async def _check_platform(self, ref: Reference, found: Descriptor, wanted: Platform) -> None:

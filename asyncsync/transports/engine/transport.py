@@ -97,7 +97,8 @@ class _Work:
 class EngineTransport:
     """A `Copy` through an engine. Many workers call it at once.
 
-    `clean`: take what this run brought into the engine out again, behind each image.
+    `clean`: take what this run brought into the engine out again, behind each image. `advise`:
+    nobody asked for an engine by name, so where another way keeps more, that is said once.
     """
 
     def __init__(
@@ -108,10 +109,11 @@ class EngineTransport:
         *,
         retrying: Retrying,
         clean: bool = False,
+        advise: bool = False,
     ) -> None:
         self._engine, self._credentials = engine, credentials
         self._retrying, self._clean = retrying, clean
-        self._resolver = Resolver(manifests, engine.platform)
+        self._resolver = Resolver(manifests, engine.platform, advise=advise)
         self._manifests = manifests
         self._names = LocalNames()
         self._advised = False
