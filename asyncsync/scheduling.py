@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
@@ -30,12 +30,15 @@ from asyncsync.model.events import (
     Noted,
     Observe,
     Retried,
+    Spared,
     StepEnded,
     StepStarted,
+    Walked,
     ignore,
 )
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Status
+from asyncsync.model.reference import Digest
 
 _NOTES_MAX = 20  # a job that has more to say than this says the same again and again
 
@@ -43,12 +46,25 @@ _NOTES_MAX = 20  # a job that has more to say than this says the same again and 
 class _Progress:
     """Folds a job's events into what its outcome will say, so that a failed one has it too."""
 
-    __slots__ = ("_attempts", "_bytes", "_job", "_notes", "_observe", "_started", "_step", "_steps")
+    __slots__ = (
+        "_attempts",
+        "_job",
+        "_moved",
+        "_notes",
+        "_observe",
+        "_platforms",
+        "_shared",
+        "_started",
+        "_step",
+        "_steps",
+        "_there",
+    )
 
     def __init__(self, job: CopyJob, observe: Observe) -> None:
         self._job, self._observe = job, observe
         self._started = time.monotonic()
-        self._bytes = 0
+        self._moved = self._there = self._shared = 0
+        self._platforms = 0
         self._attempts = 1
         self._notes: tuple[str, ...] = ()
         self._step: Step | None = None
@@ -61,7 +77,12 @@ class _Progress:
             case StepEnded(step=step, seconds=seconds):
                 self._steps[step] = self._steps.get(step, 0.0) + seconds
             case BytesMoved(count=count):
-                self._bytes += count
+                self._moved += count
+            case Spared(count=count, shared=shared):
+                self._shared += count if shared else 0
+                self._there += 0 if shared else count
+            case Walked(platforms=platforms):
+                self._platforms = platforms
             case Retried():
                 self._attempts += 1
             case Noted(text=text) if text not in self._notes and len(self._notes) < _NOTES_MAX:
@@ -74,19 +95,30 @@ class _Progress:
             with move_on_after(timeout):
                 copied = await copy(self._job, self)
                 status = Status.COPIED if copied.changed else Status.UNCHANGED
-                return Outcome(self._job, status, copied.digest, *self._sums())
+                return self.outcome(status, copied.digest)
         except CopyError as error:
-            return self.outcome(Status.FAILED, error)
-        return self.outcome(Status.FAILED, self._timed_out(timeout))
+            return self.outcome(Status.FAILED, error=error)
+        return self.outcome(Status.FAILED, error=self._timed_out(timeout))
 
-    def outcome(self, status: Status, error: CopyError | None = None) -> Outcome:
+    def outcome(
+        self, status: Status, digest: Digest | None = None, error: CopyError | None = None
+    ) -> Outcome:
         if error:  # kept bare: 100,000 failures would pin 100,000 stacks, and others' raw texts
             error.__traceback__ = error.__cause__ = error.__context__ = None
-        return Outcome(self._job, status, None, *self._sums(), error=error)
-
-    def _sums(self) -> tuple[int, float, Mapping[Step, float], int, tuple[str, ...]]:
-        seconds = time.monotonic() - self._started
-        return self._bytes, seconds, MappingProxyType(self._steps), self._attempts, self._notes
+        return Outcome(
+            self._job,
+            status,
+            digest,
+            bytes_moved=self._moved,
+            seconds=time.monotonic() - self._started,
+            steps=MappingProxyType(self._steps),
+            attempts=self._attempts,
+            notes=self._notes,
+            error=error,
+            bytes_there=self._there,
+            bytes_shared=self._shared,
+            platforms=self._platforms,
+        )
 
     def _timed_out(self, timeout: float | None) -> TimedOut:
         step = self._step or Step.RESOLVE

@@ -22,8 +22,10 @@ from asyncsync.model.events import (
     Noted,
     Observe,
     Retried,
+    Spared,
     StepEnded,
     StepStarted,
+    Walked,
 )
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Copied, Outcome, Status
@@ -380,6 +382,9 @@ async def test_an_outcome_says_what_its_events_said_also_when_it_failed() -> Non
     async def copy(job: CopyJob, observe: Observe) -> Copied:
         observe(StepStarted(job, Step.PULL))
         observe(BytesMoved(job, 700))
+        observe(Walked(job, 5))
+        for count, shared in ((30, True), (4, False), (12, True)):
+            observe(Spared(job, count, shared))
         observe(Retried(job, 2, 0.0, error))
         observe(BytesMoved(job, 50))
         observe(Noted(job, "one platform of three"))
@@ -390,6 +395,7 @@ async def test_an_outcome_says_what_its_events_said_also_when_it_failed() -> Non
     async with running([job], copy, concurrency=1) as run:
         (outcome,) = [outcome async for outcome in run]
     assert (outcome.bytes_moved, outcome.attempts) == (750, 2)
+    assert (outcome.bytes_there, outcome.bytes_shared, outcome.platforms) == (4, 42, 5)
     assert outcome.notes == ("one platform of three",)
     assert dict(outcome.steps) == {Step.PULL: 1.5}
     assert outcome.error is error

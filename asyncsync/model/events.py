@@ -56,6 +56,26 @@ class BytesMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class Walked:
+    """All that a job's image is made of is known now: it is for so many platforms."""
+
+    job: CopyJob
+    platforms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """So many bytes of a job need not move, told of each blob once.
+
+    The target had them; or, if `shared`, another image of the run brought them there.
+    """
+
+    job: CopyJob
+    count: int
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Retried:
     """An attempt failed with `error`; attempt number `attempt` begins after `wait` seconds."""
 
@@ -90,7 +110,17 @@ class Ended:
 
 
 Event: TypeAlias = (
-    Chosen | Advised | StepStarted | StepEnded | BytesMoved | Retried | Waited | Noted | Ended
+    Chosen
+    | Advised
+    | StepStarted
+    | StepEnded
+    | BytesMoved
+    | Walked
+    | Spared
+    | Retried
+    | Waited
+    | Noted
+    | Ended
 )
 Observe: TypeAlias = Callable[[Event], None]
 Copy: TypeAlias = Callable[[CopyJob, Observe], Awaitable[Copied]]  # a transport; raises CopyError

@@ -20,6 +20,9 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 # All of them, always: a type that is left out is converted, hidden or answered with 404.
 ACCEPTED_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+IMAGE_CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 # Of an image that is no image: an artifact (OCI image-spec, “Guidance for an empty descriptor”).
 EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
 # BuildKit's (docs.docker.com, “Image attestation storage”): annotations first, later the type too.

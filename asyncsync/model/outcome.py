@@ -38,7 +38,12 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job. `seconds` and `steps` are wall time; `attempts` is 1 plus retries."""
+    """What became of a job. `seconds` and `steps` are wall time; `attempts` is 1 plus retries.
+
+    `bytes_moved` came from the source; of the image's other bytes the target had `bytes_there`,
+    and `bytes_shared` came with other images of the run. `platforms`: how many the image is for.
+    Where a way does not know them, as the engine's does not, these are 0.
+    """
 
     job: CopyJob
     status: Status
@@ -49,6 +54,9 @@ class Outcome:
     attempts: int = 0
     notes: tuple[str, ...] = ()
     error: CopyError | None = None
+    bytes_there: int = 0
+    bytes_shared: int = 0
+    platforms: int = 0
 
     @property
     def in_place(self) -> bool:
@@ -79,6 +87,16 @@ class Report:
     def bytes_moved(self) -> int:
         """Bytes that were fetched from the sources."""
         return sum(outcome.bytes_moved for outcome in self.outcomes)
+
+    @property
+    def bytes_there(self) -> int:
+        """Bytes of copied images that the target had before."""
+        return sum(outcome.bytes_there for outcome in self.outcomes)
+
+    @property
+    def bytes_shared(self) -> int:
+        """Bytes that several images have in common, and that were not moved for each of them."""
+        return sum(outcome.bytes_shared for outcome in self.outcomes)
 
     def raise_for_failures(self) -> None:
         """Raise SyncFailed, which carries this report, unless every image is in place."""

@@ -23,6 +23,8 @@ def report_json(report: Report) -> str:
             "via": shown(report.via),
             "counts": {str(status): n for status, n in report.counts.items()},
             "bytes_moved": report.bytes_moved,
+            "bytes_there": report.bytes_there,
+            "bytes_shared": report.bytes_shared,
             "seconds": round(report.seconds, 3),
             "outcomes": [_outcome(outcome) for outcome in report.outcomes],
         }
@@ -66,6 +68,9 @@ def _outcome(outcome: Outcome) -> dict[str, object]:
         "status": str(outcome.status),
         "digest": str(outcome.digest) if outcome.digest else None,
         "bytes_moved": outcome.bytes_moved,
+        "bytes_there": outcome.bytes_there,
+        "bytes_shared": outcome.bytes_shared,
+        "platforms": outcome.platforms,
         "seconds": round(outcome.seconds, 3),
         "attempts": outcome.attempts,
         "notes": [shown(note) for note in outcome.notes],

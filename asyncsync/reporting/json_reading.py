@@ -30,7 +30,7 @@ class NotOurs(ValueError):
 
 
 def read_report(text: str) -> Report:
-    """Read what `report_json` wrote; steps and platforms are not in it. Raises NotOurs."""
+    """Read what `report_json` wrote; steps and wanted platforms are not in it. Raises NotOurs."""
     document = _document(text)
     outcomes = tuple(_outcome(each) for each in document.objects("outcomes"))
     return Report(document.text("via"), document.number("seconds"), outcomes)
@@ -147,6 +147,10 @@ def _outcome(told: _Object) -> Outcome:
         attempts=told.whole("attempts"),
         notes=tuple(told.parsed_all("notes", str)),
         error=_error(error, job) if error else None,
+        # An older version did not tell these.
+        bytes_there=told.maybe("bytes_there", told.whole) or 0,
+        bytes_shared=told.maybe("bytes_shared", told.whole) or 0,
+        platforms=told.maybe("platforms", told.whole) or 0,
     )
 
 

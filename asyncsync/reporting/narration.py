@@ -12,9 +12,11 @@ from asyncsync.model.events import (
     Event,
     Noted,
     Retried,
+    Spared,
     StepEnded,
     StepStarted,
     Waited,
+    Walked,
 )
 from asyncsync.model.outcome import Outcome, Status
 from asyncsync.settings import concurrency_of
@@ -60,7 +62,7 @@ class Narration:
                 self._log.info("chosen", via=via, why=why, concurrency=at_once, **self._run)
             case Advised(text):
                 self._log.warning("advised", text=text)
-            case BytesMoved():
+            case BytesMoved() | Spared() | Walked():
                 pass  # far too many; the sum is the outcome's
             case Ended(outcome):
                 self._ended(outcome)
@@ -113,6 +115,8 @@ class Narration:
                 target=str(outcome.job.target),
                 digest=str(outcome.digest),
                 bytes=outcome.bytes_moved,
+                bytes_there=outcome.bytes_there,
+                bytes_shared=outcome.bytes_shared,
                 seconds=round(outcome.seconds, 3),
                 attempt=outcome.attempts,
             )

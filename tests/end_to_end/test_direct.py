@@ -118,6 +118,36 @@ def test_what_images_share_is_fetched_once_and_mounted_everywhere_else(
     assert_whole(own_registry, names)
 
 
+def test_the_report_tells_what_moved_what_was_there_and_what_is_shared(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    old, base = ([images.layer(f"{namespace} {n}", n * 100_000)] for n in (1, 4))
+    for tag in ("1", "2"):
+        registry.put_image(f"{namespace}/before", tag, layers=1, shared_layers=old)
+    registry.put_index(f"{namespace}/multi", "1", PLATFORMS, attestation=True)
+    for name in ("app0", "app1"):
+        registry.put_image(f"{namespace}/{name}", "1", layers=1, shared_layers=base)
+    at, to = f"{registry.host}/{namespace}", ("--to", own_registry.host)
+    write_list(asyncsync_command.folder, f"{at}/before:1")
+    asyncsync_command(*DIRECT, *to)
+    names = ["before:2", "multi:1", "app0:1", "app1:1"]
+    write_list(asyncsync_command.folder, *(f"{at}/{name}" for name in names))
+
+    done = asyncsync_command(*DIRECT, *to)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    report, told = json.loads(done.stdout), outcomes(done.stdout)
+    kinds = ("bytes_moved", "bytes_there", "bytes_shared")
+    for name in names:
+        size = sum(blobs_of(registry, f"{namespace}/{name[:-2]}", name[-1]).values())
+        assert sum(told[name][kind] for kind in kinds) == size, name
+    for kind in kinds:
+        assert report[kind] == sum(outcome[kind] for outcome in told.values())
+    assert report["bytes_there"] == told["before:2"]["bytes_there"] == len(old[0].data)
+    assert report["bytes_shared"] == len(base[0].data)
+    assert [told[name]["platforms"] for name in names] == [1, 3, 1, 1]
+
+
 async def test_one_image_for_two_namespaces_is_uploaded_to_the_first_and_mounted_in_the_second(
     registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
 ) -> None:

@@ -20,7 +20,9 @@ def test_a_report_has_the_shape_that_programs_rely_on(
 ) -> None:
     copied = ended("nginx:1.27", Status.COPIED, 1, bytes_moved=1000, seconds=2.00049)
     outcomes = (
-        replace(copied, notes=("for linux/amd64 only",)),
+        replace(
+            copied, notes=("for linux/amd64 only",), bytes_there=20, bytes_shared=300, platforms=5
+        ),
         failed("redis:7", DigestMismatch, "another one", 2, step=Step.VERIFY, registry="r.example"),
     )
     assert json.loads(report_json(Report("engine", 3.25, outcomes))) == {
@@ -28,6 +30,8 @@ def test_a_report_has_the_shape_that_programs_rely_on(
         "via": "engine",
         "counts": {"copied": 1, "unchanged": 0, "failed": 1, "cancelled": 0, "not_started": 0},
         "bytes_moved": 1000,
+        "bytes_there": 20,
+        "bytes_shared": 300,
         "seconds": 3.25,
         "outcomes": [
             {
@@ -38,6 +42,9 @@ def test_a_report_has_the_shape_that_programs_rely_on(
                 "status": "copied",
                 "digest": str(Digest.of(b"nginx:1.27")),
                 "bytes_moved": 1000,
+                "bytes_there": 20,
+                "bytes_shared": 300,
+                "platforms": 5,
                 "seconds": 2.0,
                 "attempts": 1,
                 "notes": ["for linux/amd64 only"],
@@ -51,6 +58,9 @@ def test_a_report_has_the_shape_that_programs_rely_on(
                 "status": "failed",
                 "digest": None,
                 "bytes_moved": 0,
+                "bytes_there": 0,
+                "bytes_shared": 0,
+                "platforms": 0,
                 "seconds": 1.5,
                 "attempts": 1,
                 "notes": [],

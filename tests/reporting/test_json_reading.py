@@ -27,7 +27,7 @@ Ended, Failed = Callable[..., Outcome], Callable[..., Outcome]
 def report(ended: Ended, failed: Failed) -> Report:
     copied = ended("nginx:1.27", Status.COPIED, 1, bytes_moved=1000, seconds=2.5)
     outcomes = (
-        replace(copied, notes=("for linux/amd64 only",)),
+        replace(copied, notes=("adapted",), bytes_there=20, bytes_shared=300, platforms=5),
         failed("redis:7", NotFound, "there is no tag 7", 2),
         failed("quay.io/a/b:1", RateLimited, "too many", 3, step=Step.PULL, retry_after=40.0),
         failed("c:1", CopyError, "what nobody knows", 4),
@@ -42,6 +42,7 @@ def test_a_report_is_read_back_as_it_was_written(report: Report) -> None:
     again = read_report(report_json(report))
     assert json.loads(report_json(again)) == json.loads(report_json(report))
     assert [o.job for o in again.outcomes] == [o.job for o in report.outcomes]
+    assert (again.bytes_there, again.bytes_shared, again.outcomes[0].platforms) == (20, 300, 5)
     assert [(c.advice, c.common) for c in causes(again.outcomes)] == [
         (c.advice, c.common) for c in causes(report.outcomes)
     ]
@@ -60,6 +61,16 @@ def test_a_kind_of_error_that_a_newer_version_knows_is_an_error_all_the_same(
     error = read_report(text).outcomes[1].error
     assert type(error) is CopyError
     assert error.what == "there is no tag 7"
+
+
+def test_a_report_of_an_older_version_knows_less_of_what_did_not_move(report: Report) -> None:
+    document = json.loads(report_json(report))
+    for told in (document, *document["outcomes"]):
+        for name in ("bytes_there", "bytes_shared", "platforms"):
+            told.pop(name, None)
+    again = read_report(json.dumps(document))
+    assert again.bytes_moved == report.bytes_moved
+    assert (again.bytes_there, again.bytes_shared, again.outcomes[0].platforms) == (0, 0, 0)
 
 
 def test_a_report_of_an_older_version_lacks_some_words_of_an_error(report: Report) -> None:
@@ -102,6 +113,9 @@ def test_what_is_no_report_is_told_by_its_field(
         ({"status": "lost"}, "the document.outcomes[0].status: 'lost' is no status"),
         ({"status": "failed"}, "docker.io/library/nginx:1.27: an error belongs to"),
         ({"bytes_moved": 10**30}, "the document.outcomes[0].bytes_moved is not a whole"),
+        ({"bytes_there": -1}, "the document.outcomes[0].bytes_there is not a whole number from 0"),
+        ({"bytes_shared": "1"}, "the document.outcomes[0].bytes_shared is not a whole number"),
+        ({"platforms": ["a"]}, "the document.outcomes[0].platforms is not a whole number"),
         ({"notes": [1]}, "the document.outcomes[0].notes[0].notes is not text"),
         ({"line": "1"}, "the document.outcomes[0].line is not a whole number"),
     ],
@@ -128,7 +142,7 @@ _anything = st.recursive(
     max_leaves=8,
 )
 _FIELDS = ("source", "target", "file", "line", "status", "digest", "bytes_moved", "seconds",
-           "attempts", "notes", "error")  # fmt: skip
+           "attempts", "notes", "error", "bytes_there", "bytes_shared", "platforms")  # fmt: skip
 
 
 @given(st.sampled_from(_FIELDS), _anything)

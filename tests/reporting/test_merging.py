@@ -87,3 +87,19 @@ def test_what_is_not_in_the_plan_is_left_out(ended: Callable[..., Outcome]) -> N
     strange = Report("engine", 1, (ended("strange:1", Status.COPIED),))
     report = merged([strange], WHOLE)
     assert report.counts[Status.NOT_STARTED] == len(WHOLE.jobs)
+
+
+def test_what_did_not_move_is_summed_over_the_parts() -> None:
+    parts = [copied(part(WHOLE, Shard(index, 2))) for index in (1, 2)]
+    spared = [
+        replace(
+            each,
+            outcomes=tuple(
+                replace(outcome, bytes_there=2, bytes_shared=3) for outcome in each.outcomes
+            ),
+        )
+        for each in parts
+    ]
+    report = merged(spared, WHOLE)
+    assert report.bytes_there == 2 * len(WHOLE.jobs)
+    assert report.bytes_shared == 3 * len(WHOLE.jobs)

@@ -107,6 +107,29 @@ def test_every_blob_is_named_once_however_many_images_share_it() -> None:
     assert len(digests) == 3 * 2 + 1 + 2 + 1  # configs and own layers, base; statements, {}
 
 
+@pytest.mark.parametrize(
+    ("root", "served", "breadth"),
+    [
+        (WHOLE, ALL, 3),
+        (A, (), 1),
+        (packed("chart", config="application/vnd.cncf.helm.config.v1+json"), (), 0),
+        (listing(entry(A, "linux/arm/v6"), entry(A, "linux/arm/v7")), (A,), 2),
+        (listing(entry(WHOLE), entry(A, "linux/amd64")), ALL, 3),
+        (listing(entry(A), entry(B)), ALL, 0),
+    ],
+    ids=["an index", "an image", "a chart", "one image for two", "nested", "nobody knows"],
+)
+def test_it_is_for_as_many_platforms_as_it_has_images_for(
+    root: RawManifest, served: tuple[RawManifest, ...], breadth: int
+) -> None:
+    assert graph_of(root, Served(*served)).breadth == breadth
+
+
+def test_pruned_it_is_for_those_that_are_left() -> None:
+    assert graph_of(WHOLE, Served(*ALL), AMD64, ARM64).breadth == 2
+    assert graph_of(WHOLE, Served(*ALL), AMD64).breadth == 1
+
+
 def test_foreign_layers_stay_where_they_are_and_the_user_is_told() -> None:
     image = packed("a", blob("windows", FOREIGN, urls=["https://publisher.example/1"]))
     graph = graph_of(image, Served())

@@ -22,6 +22,7 @@ from asyncsync.model.errors import (
     TypeRefused,
     UnsupportedManifest,
 )
+from asyncsync.model.events import BytesMoved, Spared, Walked
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import (
     DOCKER_LIST,
@@ -49,12 +50,14 @@ INDEX = manifests.listing(
     manifests.entry(ARM, "linux/arm64"),
     manifests.about(AMD, SAID),
 )
-CONTENTS = (
+CONTENTS = (  # of INDEX, each once: both images have b"base"
     *(text.encode() for name in ("amd", "arm") for text in (name, f"config of {name}")),
     b"base",
     b"{}",
     f"statement about {AMD.digest}".encode(),
 )
+
+WHOLE = sum(map(len, CONTENTS))
 
 
 def job(repository: str = "image", tag: str = "1", *platforms: str) -> CopyJob:
@@ -98,6 +101,14 @@ class Registries:
     @property
     def notes(self) -> list[str]:
         return [event.text for event in self.listener.texts("Noted")]  # type: ignore[union-attr]
+
+    def bytes_told(self) -> tuple[int, int, int]:
+        """Moved, there, shared, as the events since the last time add up to."""
+        spared = [event for event in self.listener.events if isinstance(event, Spared)]
+        moved = sum(e.count for e in self.listener.events if isinstance(e, BytesMoved))
+        self.listener.events.clear()
+        shared = sum(event.count for event in spared if event.shared)
+        return moved, sum(event.count for event in spared) - shared, shared
 
 
 @pytest.fixture
@@ -341,3 +352,69 @@ async def test_a_single_image_for_another_platform_is_told_with_image_and_step()
         await registries.copy(at)
     where = caught.value.where
     assert (where.image, where.step) == (str(at.source), Step.RESOLVE)
+
+
+async def test_what_moved_was_there_or_is_shared_makes_up_the_whole_image(
+    registries: Registries,
+) -> None:
+    registries.put(INDEX, job("other"), AMD, ARM, SAID)
+    registries.put(INDEX, job(tag="2"), AMD, ARM, SAID)
+    transport = registries.transport()
+    await transport(job(), registries.listener)
+    assert registries.bytes_told() == (WHOLE, 0, 0)
+    await transport(job("other"), registries.listener)
+    assert registries.bytes_told() == (0, 0, WHOLE), "mounted from the first one"
+    await transport(job(tag="2"), registries.listener)
+    assert registries.bytes_told() == (0, 0, WHOLE), "in the same repository"
+    await registries.copy(job(tag="2"))
+    assert registries.bytes_told() == (0, 0, 0), "unchanged: nobody asked for its blobs"
+    del registries.target.manifests[job(tag="2").target]
+    await registries.copy(job(tag="2"))
+    assert registries.bytes_told() == (0, WHOLE, 0), "another run: there from before"
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["in the same run", "in another run"])
+async def test_parts_that_stand_at_the_target_are_told_without_being_asked_for(
+    registries: Registries, again: bool
+) -> None:
+    registries.put(AMD, job())
+    transport = registries.transport()
+    await transport(job(), registries.listener)
+    amd, _, _ = registries.bytes_told()
+    registries.put(INDEX, job(), AMD, ARM, SAID)
+    await (transport if again else registries.transport())(job(), registries.listener)
+    spared = (0, amd) if again else (amd, 0)
+    assert registries.bytes_told() == (WHOLE - amd, *spared)
+
+
+async def test_what_is_put_in_another_form_is_counted_once(registries: Registries) -> None:
+    registries.target.refuses = frozenset({OCI_INDEX})
+    await registries.copy(job())
+    assert registries.bytes_told() == (WHOLE, 0, 0)
+
+
+async def test_what_the_target_lost_is_moved_twice_and_shared_with_nobody(
+    registries: Registries,
+) -> None:
+    registries.target.loses = {Digest.of(b"base")}
+    await registries.copy(job())
+    assert registries.bytes_told() == (WHOLE + len(b"base"), 0, 0)
+
+
+async def test_for_how_many_platforms_an_image_is_is_told_once_if_it_is_copied(
+    registries: Registries,
+) -> None:
+    registries.target.refuses = frozenset({OCI_INDEX})
+    await registries.copy(job())
+    await registries.copy(job())  # unchanged
+    await registries.copy(job("image", "1", "linux/arm64"))
+    told = registries.listener.texts("Walked")
+    assert told == [Walked(job(), 2), Walked(job("image", "1", "linux/arm64"), 1)]
+
+
+async def test_a_failed_image_tells_what_it_did_not_have_to_move(registries: Registries) -> None:
+    registries.target.blobs[job().target.by_digest(Digest.of(b"base"))] = b"base"
+    registries.target.failing = deque([broken(TARGET)] * 10)
+    with pytest.raises(RegistryUnavailable):
+        await registries.copy(job())
+    assert registries.bytes_told()[1] == len(b"base")

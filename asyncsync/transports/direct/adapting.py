@@ -12,8 +12,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from asyncsync.model.manifest import (
+    DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    IMAGE_CONFIGS,
+    OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
     ImageManifest,
@@ -33,13 +36,11 @@ _OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
-_OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
-_DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 # OCI image-spec, “Compatibility Matrix”.
 _TO_DOCKER = {
     OCI_INDEX: DOCKER_LIST,
     OCI_MANIFEST: DOCKER_MANIFEST,
-    _OCI_CONFIG: _DOCKER_CONFIG,
+    OCI_CONFIG: DOCKER_CONFIG,
     _OCI_LAYER: _DOCKER_LAYER,
     f"{_OCI_LAYER}+gzip": f"{_DOCKER_LAYER}.gzip",
     _OCI_FOREIGN: _DOCKER_FOREIGN,
@@ -49,7 +50,6 @@ _TO_DOCKER = {
 _TO_OCI = {docker: oci for oci, docker in _TO_DOCKER.items()} | {
     f"{_DOCKER_LAYER}.zstd": f"{_OCI_LAYER}+zstd"
 }
-_CONFIGS = frozenset({_OCI_CONFIG, _DOCKER_CONFIG})
 _LAYERS = frozenset(_TO_DOCKER.keys() | _TO_DOCKER.values())
 
 
@@ -59,7 +59,10 @@ class NotAdaptable(ValueError):
 
 def other_form(graph: Graph, refused: Node) -> Graph | None:
     """The form to try once where the target refused the manifest `refused`; None without any."""
-    if not isinstance(refused.parsed, Index) and refused.parsed.config.media_type not in _CONFIGS:
+    if (
+        not isinstance(refused.parsed, Index)
+        and refused.parsed.config.media_type not in IMAGE_CONFIGS
+    ):
         return without_attestations(graph)
     try:
         return as_docker(graph) if refused.raw.media_type in _TO_DOCKER else as_oci(graph)
@@ -112,7 +115,7 @@ def _why_not_docker(image: Index | ImageManifest) -> str | None:
         return "it refers to another image"
     if isinstance(image, Index):
         return None
-    if image.artifact_type or image.config.media_type not in _CONFIGS:
+    if image.artifact_type or image.config.media_type not in IMAGE_CONFIGS:
         return "it is an artifact, not an image"
     if any(layer.media_type.endswith("zstd") for layer in image.layers):
         return "its layers are packed with zstd"

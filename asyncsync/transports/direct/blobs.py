@@ -121,6 +121,11 @@ class Blobs:
         for digest in digests:
             self._blob(place, digest).there[repository] = True
 
+    def known(self, target: Reference) -> bool:
+        """Whether this run has seen to it already that the blob is in the repository."""
+        blob = self._blobs.get((target.place, target.digest))
+        return blob is not None and target.repository in blob.there
+
     def forget(self, place: Registry, repository: str, digest: Digest) -> None:
         """Take back that `repository` has the blob: its registry says so (MANIFEST_BLOB_UNKNOWN).
 

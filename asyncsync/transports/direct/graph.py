@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from typing import Self
 
 from asyncsync.model.manifest import (
+    IMAGE_CONFIGS,
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
@@ -74,6 +75,15 @@ class Graph:
     def blobs(self) -> tuple[Descriptor, ...]:
         """The blobs of all its images, each once."""
         return _distinct(blob for node in self.nodes() for blob in node.blobs)
+
+    @property
+    def breadth(self) -> int:
+        """How many platforms it has an image for; an artifact is for none."""
+        if isinstance(self.root.parsed, ImageManifest):
+            return int(self.root.parsed.config.media_type in IMAGE_CONFIGS)
+        indexes = (node.parsed for node in self.nodes() if isinstance(node.parsed, Index))
+        images = (child for index in indexes for child in index.images if not child.is_index)
+        return len({(child.platform, child.digest) for child in images})
 
     def manifests(self) -> tuple[RawManifest, ...]:
         """Its manifests, each once, from the leaves to the root, which is the last one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncsync.model.errors import (
     BlobsUnknown,
@@ -19,7 +19,7 @@ from asyncsync.model.errors import (
     TypeRefused,
     Where,
 )
-from asyncsync.model.events import BytesMoved, Noted, Observe
+from asyncsync.model.events import BytesMoved, Noted, Observe, Spared, Walked
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import (
     INDEX_TYPES,
@@ -33,10 +33,10 @@ from asyncsync.model.outcome import Copied
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.adapting import other_form, other_forms
-from asyncsync.transports.direct.blobs import Blobs, Need
+from asyncsync.transports.direct.blobs import Blobs, Brought, Need
 from asyncsync.transports.direct.choosing import known_by_root
 from asyncsync.transports.direct.contracts import Source, Target
-from asyncsync.transports.direct.graph import Graph, Node
+from asyncsync.transports.direct.graph import Graph, Node, levels
 from asyncsync.transports.direct.lanes import Lanes
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.direct.relay import IDLE_SECONDS, Relay
@@ -80,6 +80,7 @@ class DirectTransport:
             graph = await self._graph(job, root, steps)
             if there and there.digest in self._forms(graph):
                 return Copied(there.digest, changed=False)
+        observe(Walked(job, graph.breadth))
         relay = Relay(
             self._source,
             self._target,
@@ -89,7 +90,7 @@ class DirectTransport:
             early=there is None,
             idle_seconds=self._idle_seconds,
         )
-        placing = _Placing(self._blobs, relay, self._target, job, steps, update=there is not None)
+        placing = _Placing(self._blobs, relay, self._target, job, steps, observe, there is not None)
         with steps.within(Step.COPY):
             try:
                 digest = await self._placed(placing, graph, observe)
@@ -184,12 +185,15 @@ class _Placing:
     target: Target
     job: CopyJob
     steps: Steps
+    observe: Observe
     update: bool  # the target has another image under the tag, perhaps with the same parts
     refused: Node | None = None
+    told: set[Digest] = field(default_factory=set)  # blobs: many come twice, in two manifests
 
     async def put(self, node: Node, ref: Reference) -> Digest:
         """See that all of `node` is at the target, under `ref`. Raises CopyError."""
         if self.update and ref.digest and await self._has(ref):
+            self._stands(node, ref)
             return ref.digest
         await every(
             [
@@ -207,7 +211,19 @@ class _Placing:
         return digest
 
     async def _bring(self, blob: Descriptor, ref: Reference) -> None:
-        await self.blobs.bring(self._need(blob, ref), self.relay)
+        self._tell(blob, await self.blobs.bring(self._need(blob, ref), self.relay))
+
+    def _stands(self, node: Node, ref: Reference) -> None:
+        """Tell of all that `node` is made of: it is there, from before or from another image."""
+        for blob in (blob for level in levels(node) for part in level for blob in part.blobs):
+            ours = self.blobs.known(ref.by_digest(blob.digest))
+            self._tell(blob, Brought.SHARED if ours else Brought.THERE)
+
+    def _tell(self, blob: Descriptor, brought: Brought) -> None:
+        if blob.digest not in self.told:
+            self.told.add(blob.digest)
+            if brought is not Brought.MOVED:
+                self.observe(Spared(self.job, blob.size, shared=brought is Brought.SHARED))
 
     def _need(self, blob: Descriptor, ref: Reference) -> Need:
         source, target = self.job.source.by_digest(blob.digest), ref.by_digest(blob.digest)
