@@ -176,6 +176,7 @@ class Telling:
             report,
             succeeded_log=self._named(self._settings.succeeded_log),
             failed_list=self._named(self._settings.failed_list),
+            limit_rate=self._settings.limit_rate,
         )
 
     def _named(self, path: Path | None) -> str | None:

@@ -110,8 +110,9 @@ def _found_empty(values: _Values) -> str:
 
 
 def _copied(values: _Values) -> str:
-    moved = f", {size(values['bytes'])}" if values["bytes"] else ""
-    return f"{_name(values)}: copied{moved} in {duration(values['seconds'])}"
+    keys = {"bytes": "", "bytes_there": " were there", "bytes_shared": " shared"}
+    told = "".join(f", {size(values[key])}{word}" for key, word in keys.items() if values[key])
+    return f"{_name(values)}: copied{told} in {duration(values['seconds'])}"
 
 
 def _failed(values: _Values) -> str:

@@ -15,6 +15,7 @@ from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.spec import Mistake, Position
 from asyncsync.reporting.causes import LEFT_MAX, Cause, Failure, causes, left
+from asyncsync.reporting.moved import detailed, moved, moved_in_all, platforms
 from asyncsync.reporting.units import count, duration, size
 
 PAGE_BYTES_MAX = 900 * 1024  # GitHub drops a step's page of more than 1 MiB, whole
@@ -137,11 +138,13 @@ def _head(report: Report, destination: str | None) -> str:
         for status, number in report.counts.items()
         if number
     )
-    moved = f"{size(report.bytes_moved)} in " if report.bytes_moved else ""
+    came = f"{size(report.bytes_moved)} in " if report.bytes_moved else ""
+    if report.bytes_there or report.bytes_shared:
+        came = f"{moved_in_all(report)} in "
     to = f" to {plain(destination)}" if destination else ""
     return (
         f"## {', '.join(counts)}\n\n"
-        f"{moved}{duration(report.seconds)}{to}, via {plain(report.via)}.\n\n"
+        f"{came}{duration(report.seconds)}{to}, via {plain(report.via)}.\n\n"
     )
 
 
@@ -225,11 +228,17 @@ def _row(outcome: Outcome) -> str:
         plain(job.source.familiar),
         plain(str(job.target)),
         outcome.digest.hex[:_DIGEST_MAX] if outcome.digest else "",
-        size(outcome.bytes_moved) if outcome.bytes_moved else "",
+        _size(outcome),
         duration(outcome.seconds) if outcome.seconds else "",
         plain(outcome.error.what if outcome.error else "; ".join(outcome.notes), limit=_NOTE_MAX),
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def _size(outcome: Outcome) -> str:
+    if detailed(outcome):
+        return ": ".join(filter(None, [platforms(outcome), moved(outcome)]))
+    return size(outcome.bytes_moved) if outcome.bytes_moved else ""
 
 
 def _words(status: Status) -> str:

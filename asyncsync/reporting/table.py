@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Plan
 from asyncsync.model.outcome import Outcome, Status
+from asyncsync.reporting.moved import detailed, moved, platforms
 from asyncsync.reporting.units import count, duration, size
 
 _STATUS_WIDTH = max(len(status) for status in Status)
 _NAME_WIDTH_MAX = 60  # characters; a longer name pushes its own row alone
+_PLATFORMS_WIDTH = len("12 platforms")
+_MOVED_WIDTH = len("99.9 MB moved, 99.9 MB were there")  # three parts push their own row alone
 _PLAN_WIDTH_MAX = 40  # characters; behind a longer name the target takes a line of its own
 _COLOURS = {  # SGR codes
     Status.COPIED: "32",  # green
@@ -30,7 +33,10 @@ class Table:
         self._coloured = coloured
 
     def row(self, outcome: Outcome) -> str:
-        """What became of one image: status, name, size and time, or its line in the list."""
+        """What became of one image: status, name, size and time, or its line in the list.
+
+        What only the direct way knows stands between: platforms, and bytes that did not move.
+        """
         name = outcome.job.source.familiar.ljust(self._width)
         return f"  {self._status(outcome.status)}  {name}  {_detail(outcome)}".rstrip()
 
@@ -48,8 +54,12 @@ def _detail(outcome: Outcome) -> str:
         return f"{shown(at.file)}:{at.line}"
     if outcome.status is Status.UNCHANGED:
         return ""
-    moved = size(outcome.bytes_moved) if outcome.bytes_moved else ""
-    return f"{moved:>8}    {duration(outcome.seconds)}"
+    took = duration(outcome.seconds)
+    if detailed(outcome):
+        of = f"{platforms(outcome):<{_PLATFORMS_WIDTH}}"
+        return f"{of}  {moved(outcome):<{_MOVED_WIDTH}}    {took}"
+    came = size(outcome.bytes_moved) if outcome.bytes_moved else ""
+    return f"{came:>8}    {took}"
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:

@@ -15,6 +15,16 @@ def size(count: int) -> str:
     return f"{_short(value)} {_SIZES[-1]}"
 
 
+def rate(bytes_a_second: float) -> str:
+    """Write a rate in the unit in which it was most likely given: `20 MiB/s`, `500 kB/s`."""
+    if bytes_a_second % 1000:
+        for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+            value = bytes_a_second / 2**power
+            if value >= 1 and round(value, 1) == value:
+                return f"{value:g} {unit}/s"
+    return f"{size(round(bytes_a_second))}/s"
+
+
 def duration(seconds: float) -> str:
     """Write a time in at most two units: `6.2 s`, `4 min 11 s`, `1 h 2 min`."""
     whole = round(seconds)

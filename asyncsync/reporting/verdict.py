@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from asyncsync.model.job import Step
 from asyncsync.model.outcome import Report, Status
 from asyncsync.reporting.causes import Cause, causes, positions
-from asyncsync.reporting.units import count, duration, size
+from asyncsync.reporting.moved import moved_in_all, share_of_limit
+from asyncsync.reporting.units import count, duration
 
 _NAMED_MAX = 10  # lines of one cause; a screen has little more than twice as many
 _POSITIONS_MAX = 5
@@ -22,10 +23,11 @@ def verdict(
     succeeded_log: str | None = None,
     failed_list: str | None = None,
     again: str = "the same command",
+    limit_rate: float | None = None,
 ) -> Iterator[str]:
     """Tell a finished run's failures and counts. `succeeded_log`, `failed_list`: names of files.
 
-    `again`: what is to be run to try it again.
+    `again`: what is to be run to try it again. `limit_rate`: the bytes a second that were allowed.
     """
     for cause in causes(report.outcomes):
         yield from _about(cause, failed_list)
@@ -33,7 +35,8 @@ def verdict(
     if not report.outcomes:
         yield "No image, nothing to copy."
         return
-    yield " ".join([counts(report), _moved(report), *_files(report, succeeded_log, failed_list)])
+    files = _files(report, succeeded_log, failed_list)
+    yield " ".join([counts(report), _moved(report, limit_rate), *files])
     if report.counts[Status.FAILED] and not _ended_early(report):
         passing = any(outcome.error and outcome.error.transient for outcome in report.outcomes)
         retry = f"Run {again} again to retry" if passing else f"Then run {again} again"
@@ -65,10 +68,11 @@ def _more(left: int, failed_list: str | None) -> Iterator[str]:
         yield f"and {left} more ({where})"
 
 
-def _moved(report: Report) -> str:
+def _moved(report: Report, limit_rate: float | None) -> str:
     took = duration(report.seconds)
-    if report.bytes_moved:
-        return f"{size(report.bytes_moved)} moved in {took}."
+    if moved := moved_in_all(report):
+        share = share_of_limit(report, limit_rate)
+        return f"{moved} in {took}{f': {share}' if share else ''}."
     begun = (Status.COPIED, Status.CANCELLED)  # these too may tell no bytes
     if any(Step.PULL in each.steps or each.status in begun for each in report.outcomes):
         return f"It took {took}."

@@ -143,6 +143,13 @@ async def test_rows_then_causes_then_counts_are_told(tmp_path: Path) -> None:
     assert json.loads(report.read_text())["counts"]["failed"] == 1
 
 
+async def test_a_limit_is_told_with_how_much_of_it_was_reached(tmp_path: Path) -> None:
+    screen = Screen(tmp_path, limit_rate=500.0)  # for 2,000 bytes in 2 s
+    await screen.follow()
+    end = screen.stdout.getvalue().splitlines()[-2]
+    assert "2.0 kB moved in 2.0 s: 100 % of what 500 B/s allow. " in end
+
+
 async def test_json_is_all_that_stdout_carries(tmp_path: Path) -> None:
     screen = Screen(tmp_path, output="json")
     await screen.follow()

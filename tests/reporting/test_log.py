@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from asyncsync.model.events import (
     Event,
     Noted,
     Retried,
+    Spared,
     StepEnded,
     StepStarted,
     Waited,
+    Walked,
 )
 from asyncsync.model.job import Destination, Plan, Step
 from asyncsync.model.outcome import Outcome, Status
@@ -190,3 +193,18 @@ def test_hostile_words_stay_one_line(
         assert line.isprintable()
         assert len(line) < 2500
         assert not line.startswith(("::", "##["))
+
+
+def test_what_did_not_need_to_move_is_told_with_the_image(ended: Callable[..., Outcome]) -> None:
+    copied = ended("nginx:1.27", Status.COPIED, bytes_moved=1000, seconds=6.2)
+    events = [
+        Walked(copied.job, 5),
+        Spared(copied.job, 20_000, shared=False),
+        Spared(copied.job, 300_000, shared=True),
+        Ended(replace(copied, bytes_there=20_000, bytes_shared=300_000, platforms=5)),
+    ]
+    assert told(*events, level=Level.DEBUG) == [
+        "nginx:1.27: copied, 1.0 kB, 20.0 kB were there, 300 kB shared in 6.2 s"
+    ]
+    (line,) = told_in_json(*events, level=Level.DEBUG)
+    assert (line["bytes"], line["bytes_there"], line["bytes_shared"]) == (1000, 20_000, 300_000)

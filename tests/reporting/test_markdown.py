@@ -120,6 +120,26 @@ def test_the_page_is_verdict_then_failures_with_advice_then_all_images(
     )
 
 
+def test_what_the_direct_way_did_not_move_is_told_beside_what_it_did(
+    ended: Callable[..., Outcome],
+) -> None:
+    copied = ended("nginx:1.27", Status.COPIED, 1, bytes_moved=71_300_000, seconds=6.2)
+    lines = markdown.summary(
+        report(
+            replace(copied, platforms=5, bytes_there=96_000_000, notes=("adapted: it refuses",)),
+            replace(copied, bytes_moved=0, bytes_shared=71_300_000),
+        )
+    ).splitlines()
+    assert lines[2] == (
+        "71.3 MB moved, 96.0 MB were there, 71.3 MB shared between images and not moved again, "
+        "in 5 min 2 s, via engine."
+    )
+    first, second = (line for line in lines if line.startswith("| copied"))
+    size = "5 platforms: 71.3 MB moved, 96.0 MB were there"
+    assert first.endswith(f"| {DIGESTS[0]} | {size} | 6.2 s | adapted: it refuses |")
+    assert second.endswith(f"| {DIGESTS[0]} | 71.3 MB shared | 6.2 s |  |")
+
+
 def test_many_failures_with_one_cause_are_one_entry_with_links(failed: Fail) -> None:
     outcomes = [failed("ghcr.io/a/b:1", AuthenticationFailed, "refused", n) for n in range(1, 61)]
     page = Rendered(markdown.summary(report(*outcomes), link=linked, failed_list="failed.yaml"))

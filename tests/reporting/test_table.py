@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from asyncsync.model.errors import NotFound
 from asyncsync.model.job import CopyJob, Plan
@@ -35,6 +36,33 @@ def test_each_row_tells_status_name_and_what_it_cost_or_where_to_look(
         "  cancelled    busybox:1                           images.yaml:8",
         "  not started  alpine:3                            images.yaml:9",
         "  copied       alpine:4                                        2.0 s",
+    ]
+
+
+def test_a_row_of_the_direct_way_tells_platforms_and_what_did_not_move(
+    ended: Callable[..., Outcome],
+) -> None:
+    python = ended("python:3.13", Status.COPIED, 1, bytes_moved=412_000_000, seconds=31)
+    small = ended("alpine:3.22", Status.COPIED, 2, bytes_moved=3_800_000, seconds=1.9)
+    none = ended("app:1", Status.COPIED, 3, seconds=0.4)
+    outcomes = [
+        replace(python, platforms=5, bytes_there=96_000_000),
+        replace(small, platforms=1),
+        replace(small, platforms=12, bytes_there=96_000_000, bytes_shared=71_300_000),
+        replace(none, platforms=2, bytes_shared=71_300_000),
+        replace(none, bytes_there=71_300_000),
+        replace(python, status=Status.UNCHANGED),
+    ]
+    table = Table([outcome.job for outcome in outcomes])
+
+    assert [table.row(outcome) for outcome in outcomes] == [
+        "  copied       python:3.13  5 platforms   412 MB moved, 96.0 MB were there     31 s",
+        "  copied       alpine:3.22  1 platform    3.8 MB moved                         1.9 s",
+        "  copied       alpine:3.22  12 platforms  "
+        "3.8 MB moved, 96.0 MB were there, 71.3 MB shared    1.9 s",
+        "  copied       app:1        2 platforms   71.3 MB shared                       0.4 s",
+        "  copied       app:1                      71.3 MB were there                   0.4 s",
+        "  unchanged    python:3.13",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncsync.reporting.units import count, duration, size
+from asyncsync.reporting.units import count, duration, rate, size
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,22 @@ def test_one_is_singular() -> None:
         "2 images",
         "0 images",
     )
+
+
+@pytest.mark.parametrize(
+    ("bytes_a_second", "text"),
+    [
+        (20 * 2**20, "20 MiB/s"),
+        (1.5 * 2**20, "1.5 MiB/s"),
+        (64 * 2**10, "64 KiB/s"),
+        (3 * 2**30, "3 GiB/s"),
+        (500_000, "500 kB/s"),
+        (512_000, "512 kB/s"),
+        (1_500_000, "1.5 MB/s"),
+        (777, "777 B/s"),
+        (0.4, "0 B/s"),
+        (1_234_567, "1.2 MB/s"),
+    ],
+)
+def test_a_rate_is_told_in_the_unit_in_which_it_was_given(bytes_a_second: float, text: str) -> None:
+    assert rate(bytes_a_second) == text

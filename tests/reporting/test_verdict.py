@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from asyncsync.model.errors import AuthenticationFailed, CopyError, NotFound, Where
-from asyncsync.model.job import Step
+from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Report, Status
+from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.spec import Position
 from asyncsync.reporting.verdict import verdict
+
+NGINX = Reference.parse("nginx:1.27")
 
 
 def told(*outcomes: Outcome, seconds: float = 302, failed_list: str | None = None) -> list[str]:
@@ -80,6 +86,58 @@ def test_all_is_well_in_one_line(ended: Callable[..., Outcome]) -> None:
     assert told(ended("a:1", Status.COPIED), seconds=1) == [
         "1 copied. It took 1.0 s. succeeded.log names what is in place."
     ]
+
+
+def in_all(moved: int, there: int, shared: int, *, seconds: float, limit: float | None) -> str:
+    """What is told of the bytes of a run that copied one image."""
+    job = CopyJob(NGINX, NGINX, (), Position("images.yaml", 1))
+    outcome = Outcome(
+        job, Status.COPIED, Digest.of(b""), moved, bytes_there=there, bytes_shared=shared
+    )
+    (line,) = verdict(Report("direct", seconds, (outcome,)), limit_rate=limit)
+    return line.removeprefix("1 copied. ")
+
+
+@pytest.mark.parametrize(
+    ("moved", "there", "shared", "told"),
+    [
+        (1_900_000_000, 0, 0, "1.9 GB moved in 1 min 40 s."),
+        (1_900_000_000, 96_000_000, 0, "1.9 GB moved, 96.0 MB were there, in 1 min 40 s."),
+        (
+            1_900_000_000, 0, 2_300_000_000,
+            "1.9 GB moved, 2.3 GB shared between images and not moved again, in 1 min 40 s.",
+        ),
+        (
+            1_000, 2_000, 3_000,
+            "1.0 kB moved, 2.0 kB were there, "
+            "3.0 kB shared between images and not moved again, in 1 min 40 s.",
+        ),
+        (0, 96_000_000, 0, "Nothing was moved, 96.0 MB were there, in 1 min 40 s."),
+    ],
+)  # fmt: skip
+def test_what_did_not_need_to_move_is_told(moved: int, there: int, shared: int, told: str) -> None:
+    assert in_all(moved, there, shared, seconds=100, limit=None) == told
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("moved", "seconds", "limit", "told"),
+    [
+        (1940 * MIB, 100, 20 * MIB, ": 97 % of what 20 MiB/s allow."),
+        (2003 * MIB, 100, 20 * MIB, ": 100 % of what 20 MiB/s allow."),  # a burst makes it more
+        (30_000_000, 60, 1_000_000, ": 50 % of what 1.0 MB/s allow."),
+        (MIB, 10, 2 * MIB, " in 10 s."),  # half a second's bytes, and to ask takes longer
+        (4 * MIB, 0.9, 2 * MIB, " in 0.9 s."),
+        (0, 10, 2 * MIB, " in 10 s."),
+        (1940 * MIB, 100, None, " in 1 min 40 s."),
+    ],
+)
+def test_what_share_of_a_limit_was_reached_is_told_where_that_means_something(
+    moved: int, seconds: float, limit: float | None, told: str
+) -> None:
+    assert in_all(moved, 0, 5, seconds=seconds, limit=limit).endswith(told)
 
 
 def test_no_image_is_no_failure() -> None:
