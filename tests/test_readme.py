@@ -86,6 +86,33 @@ def test_the_transcript_is_what_the_commands_print(
         assert stage.said(done.stderr + done.stdout) == same(output)
 
 
+def test_the_transcript_of_the_direct_way_is_what_the_command_prints(
+    stage: Stage, registry: Registry, own_registry: Registry, namespace: str,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    many = tuple(f"linux/{name}" for name in ("amd64", "arm64", "arm/v7", "ppc64le", "s390x"))
+    names = {
+        "python:3.13": (many, 3),
+        "nginx:1.27": (many[:3], 3),
+        "nginx:1.27-perl": (many[:3], 4),
+    }
+    own_registry.put_index("team/python", "3.13", many, layers=1, seed="python")
+    for name, (platforms, layers) in names.items():
+        repository, tag = name.split(":")
+        registry.put_index(
+            f"{namespace}/{repository}", tag, platforms, layers=layers, seed=repository,
+            attestation=True,
+        )  # fmt: skip
+    (stage.folder / LIST).write_text("".join(f"{stage._at}{name}\n" for name in names))
+    command, _, output = blocks("console")[3].removeprefix("$ asyncsync ").partition("\n")
+    done = asyncsync_command(*stage.staged(command).split())
+    said = (stage.said(done.stderr + done.stdout), same(output))
+    shared = re.compile(r", # shared(?= #$)")  # by which of the two it was brought is chance
+    assert [len([line for line in lines if shared.search(line)]) for lines in said] == [1, 1]
+    here, told = ([shared.sub("", line) for line in lines] for lines in said)
+    assert here == told
+
+
 def test_the_commands_for_ci_run_and_leave_their_files(
     stage: Stage, engine: Engine, asyncsync_command: Command
 ) -> None:
