@@ -62,8 +62,12 @@ class Page:
         destination: str | None,
         report_path: Path | None = None,
         failed_list: Path | None = None,
+        limit_rate: float | None = None,
     ) -> None:
-        """Show how a run ended. `report_path`, `failed_list`: files that were written, if any."""
+        """Show how a run ended. `report_path`, `failed_list`: files that were written, if any.
+
+        `limit_rate`: the bytes a second that were allowed.
+        """
         self._reported = True
         written, listed = (str(path) if path else None for path in (report_path, failed_list))
         self._annotate(github.failures(report, inside=self._checkout.inside, failed_list=listed))
@@ -74,6 +78,7 @@ class Page:
                 link=self._checkout.link,
                 report_path=written,
                 failed_list=listed,
+                limit_rate=limit_rate,
                 limit_bytes=limit,
             )
         )

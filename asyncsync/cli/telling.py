@@ -124,6 +124,7 @@ class Telling:
                 destination=str(self._settings.to),
                 report_path=self._written(self._settings.report),
                 failed_list=self._written(self._settings.failed_list),
+                limit_rate=self._settings.limit_rate,
             )
         if self._settings.output == "json":
             self._out.line(report_json(report))

@@ -15,7 +15,7 @@ from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.spec import Mistake, Position
 from asyncsync.reporting.causes import LEFT_MAX, Cause, Failure, causes, left
-from asyncsync.reporting.moved import detailed, moved, moved_in_all, platforms
+from asyncsync.reporting.moved import detailed, moved, moved_in_all, platforms, share_of_limit
 from asyncsync.reporting.units import count, duration, size
 
 PAGE_BYTES_MAX = 900 * 1024  # GitHub drops a step's page of more than 1 MiB, whole
@@ -67,15 +67,17 @@ def summary(
     link: Link = no_link,
     report_path: str | None = None,
     failed_list: str | None = None,
+    limit_rate: float | None = None,
     limit_bytes: int = PAGE_BYTES_MAX,
 ) -> str:
     """The page of a finished run, of at most `limit_bytes` in UTF-8; `""` if not even that fits.
 
-    `report_path`, `failed_list`: names of files that have what the page leaves out.
+    `report_path`, `failed_list`: names of files that have what the page leaves out. `limit_rate`:
+    the bytes a second that were allowed.
     """
     found, outcomes = causes(report.outcomes), report.outcomes
     files = [plain(name) for name in (report_path, failed_list) if name]
-    head, untried = _head(report, destination), _untried(report)
+    head, untried = _head(report, destination, limit_rate), _untried(report)
     # What comes with whatever is cut, with the longest numbers that it can have.
     frame = _cut_off(found, len(outcomes), files) + _table((), len(outcomes), len(outcomes))
     room = limit_bytes - _bytes(head) - _bytes(untried) - _bytes(frame)
@@ -130,7 +132,7 @@ def _fitting(pieces: Iterable[str], room: int) -> tuple[list[str], int]:
     return taken, room
 
 
-def _head(report: Report, destination: str | None) -> str:
+def _head(report: Report, destination: str | None, limit_rate: float | None) -> str:
     if not report.outcomes:
         return "## No image, nothing to copy\n\n"
     counts = (
@@ -142,10 +144,9 @@ def _head(report: Report, destination: str | None) -> str:
     if report.bytes_there or report.bytes_shared:
         came = f"{moved_in_all(report)} in "
     to = f" to {plain(destination)}" if destination else ""
-    return (
-        f"## {', '.join(counts)}\n\n"
-        f"{came}{duration(report.seconds)}{to}, via {plain(report.via)}.\n\n"
-    )
+    share = share_of_limit(report, limit_rate)
+    via = f"{plain(report.via)}{f': {share}' if share else ''}"
+    return f"## {', '.join(counts)}\n\n{came}{duration(report.seconds)}{to}, via {via}.\n\n"
 
 
 def _untried(report: Report) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from asyncsync.cli.deadline import Deadline
 from asyncsync.cli.following import follow
+from asyncsync.cli.github import Page
 from asyncsync.cli.output import Output
 from asyncsync.cli.settings import Given, Settings, settings
 from asyncsync.cli.signals import Interruption
@@ -66,7 +67,13 @@ async def copy(job: CopyJob, observe: Observe) -> Copied:
 class Screen:
     """What the command tells of a run of NAMES, and where it went."""
 
-    def __init__(self, folder: Path, out: io.StringIO | None = None, **options: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        out: io.StringIO | None = None,
+        page: Page | None = None,
+        **options: object,
+    ) -> None:
         jobs = [
             CopyJob(
                 Reference.parse(name), Reference.parse(f"r.example/team/{name}"), (),
@@ -83,8 +90,9 @@ class Screen:
         narration.begin(self.plan, to=self.settings.to, concurrency=1)
         self.file = self.log_path.open("w")
         self.telling = Telling(
-            self.plan, self.settings, log, narration, Output(self.stdout), SucceededLog(self.file)
-        )
+            self.plan, self.settings, log, narration, Output(self.stdout),
+            SucceededLog(self.file), page,
+        )  # fmt: skip
 
     @asynccontextmanager
     async def opening(self, script: Copy = copy) -> AsyncIterator[Scripted]:
@@ -144,10 +152,13 @@ async def test_rows_then_causes_then_counts_are_told(tmp_path: Path) -> None:
 
 
 async def test_a_limit_is_told_with_how_much_of_it_was_reached(tmp_path: Path) -> None:
-    screen = Screen(tmp_path, limit_rate=500.0)  # for 2,000 bytes in 2 s
+    summary = tmp_path / "summary.md"
+    page = Page({"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}, pytest.fail)
+    screen = Screen(tmp_path, page=page, limit_rate=500.0)  # for 2,000 bytes in 2 s
     await screen.follow()
     end = screen.stdout.getvalue().splitlines()[-2]
     assert "2.0 kB moved in 2.0 s: 100 % of what 500 B/s allow. " in end
+    assert summary.read_text().splitlines()[2].endswith(": 100 % of what 500 B/s allow.")
 
 
 async def test_json_is_all_that_stdout_carries(tmp_path: Path) -> None:

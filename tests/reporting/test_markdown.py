@@ -140,6 +140,13 @@ def test_what_the_direct_way_did_not_move_is_told_beside_what_it_did(
     assert second.endswith(f"| {DIGESTS[0]} | 71.3 MB shared | 6.2 s |  |")
 
 
+def test_the_share_of_a_limit_is_told_on_the_page_too(ended: Callable[..., Outcome]) -> None:
+    copied = ended("nginx:1.27", Status.COPIED, 1, bytes_moved=151_000_000)
+    page = markdown.summary(report(copied), destination="r.example/team", limit_rate=1_000_000)
+    told = "151 MB in 5 min 2 s to r.example/team, via engine: 50 % of what 1.0 MB/s allow."
+    assert told in page.splitlines()
+
+
 def test_many_failures_with_one_cause_are_one_entry_with_links(failed: Fail) -> None:
     outcomes = [failed("ghcr.io/a/b:1", AuthenticationFailed, "refused", n) for n in range(1, 61)]
     page = Rendered(markdown.summary(report(*outcomes), link=linked, failed_list="failed.yaml"))

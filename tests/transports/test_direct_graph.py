@@ -114,7 +114,7 @@ def test_every_blob_is_named_once_however_many_images_share_it() -> None:
         (A, (), 1),
         (packed("chart", config="application/vnd.cncf.helm.config.v1+json"), (), 0),
         (listing(entry(A, "linux/arm/v6"), entry(A, "linux/arm/v7")), (A,), 2),
-        (listing(entry(WHOLE), entry(A, "linux/amd64")), ALL, 3),
+        (listing(entry(WHOLE, "linux/amd64"), entry(A, "linux/amd64")), ALL, 3),
         (listing(entry(A), entry(B)), ALL, 0),
     ],
     ids=["an index", "an image", "a chart", "one image for two", "nested", "nobody knows"],
