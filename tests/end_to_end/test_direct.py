@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 from parts import images
 from parts.commands import Command, docker_config, outcomes, statuses, write_list
 from parts.engine import Engine
+from parts.gateway import error, fault, gateway
 from parts.judging import assert_whole, blobs_of, seen_by_skopeo
 from parts.registry import Registry, Request
 
@@ -314,3 +317,21 @@ def test_it_works_where_there_is_no_docker_at_all_and_says_so_first(
     assert "via=direct" in first
     assert ("as asked" if asked else "no Docker Engine answers") in first
     assert own_registry.digest_of("a", "1") == image.digest
+
+
+async def test_a_person_sees_what_of_an_image_was_adapted_and_by_name(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    index = registry.put_index(f"{namespace}/a", "1", attestation=True)
+    write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/a:1")
+    refuse = fault("PUT", "/manifests/1", lambda _: error(415, "MANIFEST_INVALID"), times=1)
+    async with gateway(own_registry.host, refuse) as server:
+        run = partial(asyncsync_command, "sync", "--via", "direct", "--to", server.host)
+        done = await anyio.to_thread.run_sync(run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    image = f"{registry.host}/{namespace}/a:1"
+    first, second = done.stderr.splitlines()[1:]
+    assert first == f"{image}: adapted: {server.host} refuses it as it is"
+    assert second.startswith(f"{image}: ")
+    assert second.endswith(f"{index.digest} became {own_registry.digest_of('a', '1')}")
+    assert done.stdout.split()[:4] == ["copied", image, "2", "platforms"]
