@@ -119,6 +119,7 @@ def asyncsync_command(tmp_path: Path) -> Command:
 def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(("GITHUB_", "RUNNER_"))]:
         del os.environ[name]  # or every command of the tests would write on the page of their job
+    config.addinivalue_line("markers", "disk: needs a small disk, which only root can mount")
     config.addinivalue_line("markers", "podman: needs podman, whose socket the test talks to")
     config.addinivalue_line("markers", "shellcheck: needs shellcheck")
     config.stash[_LEFT_OUT] = Counter()

@@ -16,6 +16,7 @@ AsyncsyncError
     ├── DigestMismatch        content or confirmation is not what was named
     ├── UnsupportedManifest   an image of a kind that cannot be copied this way
     ├── RefusedByTarget       the target takes no such image
+    │   ├── TargetFull        it has no room left, or its quota is used up
     │   ├── TypeRefused       not in this form
     │   └── BlobsUnknown      it lacks blobs that the manifest names
     ├── NoSuchPlatform        the image does not exist for the platform asked for
@@ -234,6 +235,16 @@ class RefusedByTarget(CopyError):
 
     def advice(self) -> str:
         return f"See what {self.where.registry} says: its rules on types, tags or sizes forbid it."
+
+
+class TargetFull(RefusedByTarget):
+    """The target's disk is full, or what it grants this account or project is used up."""
+
+    def advice(self) -> str:
+        return (
+            f"Free space at {self.where.registry}, or raise the quota there; then run it again: "
+            "what is in place is skipped."
+        )
 
 
 class TypeRefused(RefusedByTarget):

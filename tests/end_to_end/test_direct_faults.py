@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -210,10 +212,10 @@ async def test_a_registry_that_goes_on_to_ask_us_to_wait_is_told_with_advice(
 
 
 FULL = [
-    (lambda: error(507, "UNKNOWN", "no space left on device"), asyncsync.RegistryUnavailable),
-    (lambda: error(500, "UNKNOWN", "no space left on device"), asyncsync.RegistryUnavailable),
-    (lambda: error(403, "DENIED", "quota exceeded"), asyncsync.PermissionDenied),
-    (lambda: error(413, "SIZE_INVALID"), asyncsync.CopyError),
+    (lambda: error(507, "UNKNOWN"), asyncsync.TargetFull),
+    (lambda: error(500, "UNKNOWN", "no space left on device"), asyncsync.TargetFull),
+    (lambda: error(403, "DENIED", "quota exceeded"), asyncsync.TargetFull),
+    (lambda: error(413, "SIZE_INVALID"), asyncsync.RefusedByTarget),
 ]
 
 
@@ -226,11 +228,42 @@ async def test_a_target_without_room_is_named_and_has_no_tag(
     full = [fault(method, "/blobs/uploads/", lambda _: answer()) for method in ("PUT", "PATCH")]
     async with gateway(own_registry.host, *full) as server:
         entry = f"{registry.host}/{namespace}/a:1"
-        (told,) = await copied(tmp_path, server.host, entry, retries=0)
-        assert isinstance(told.error, kind), told
+        (told,) = await copied(tmp_path, server.host, entry)
+        assert type(told.error) is kind, told
+        assert told.attempts == 1
         assert told.error.where.registry == server.host
         assert told.error.where.at_target
     assert own_registry.tags("a") == []
+
+
+@pytest.mark.disk
+@pytest.mark.parametrize("left", [2 * MIB, 0], ids=["in mid-upload", "from the start"])
+def test_a_target_whose_disk_is_full_says_so_and_goes_on_once_there_is_room(
+    registry: Registry, namespace: str, tmp_path: Path, asyncsync_command: Command, left: int
+) -> None:
+    image = registry.put_image(f"{namespace}/a", "1", layers=2, size=3 * MIB)
+    write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/a:1")
+    with Registry(tmp_path / "full", tmpfs="16m") as full:
+        others = full.data / "others"
+        with others.open("wb", buffering=0) as file, suppress(OSError):  # until nothing fits in
+            while True:
+                file.write(bytes(4096))
+        if left:
+            os.truncate(others, others.stat().st_size - left)
+
+        done = asyncsync_command(*DIRECT, "--to", full.host)
+        told = outcomes(done.stdout)["a:1"]
+        assert told["error"]["kind"] == "TargetFull", done.stdout
+        assert "has no room left" in told["error"]["message"]
+        assert f"Free space at {full.host}" in told["error"]["advice"]
+        assert (told["error"]["registry"], told["error"]["step"]) == (full.host, "copy")
+        assert full.tags("a") == []
+
+        others.unlink()
+        again = asyncsync_command(*DIRECT, "--to", full.host)
+        assert outcomes(again.stdout)["a:1"]["status"] == "copied", again.stdout
+        assert full.digest_of("a", "1") == image.digest
+        assert_whole(full, ["a"])
 
 
 def refusing(media_type: str) -> Fault:

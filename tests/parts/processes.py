@@ -23,6 +23,7 @@ _TAIL_LINES = 25
 NEEDED = {
     "engine": ("root", "dockerd", "containerd", "runc", "docker", "mount", "busybox"),
     "registry": ("docker-registry", "htpasswd", "openssl", "skopeo"),
+    "disk": ("root", "mount"),
     "podman": ("root", "podman"),
     "shellcheck": ("shellcheck",),
 }

@@ -69,13 +69,21 @@ class Registry:
     """docker-registry with its data under `folder`. It keeps port and data when started again.
 
     With `user`, it wants a login (htpasswd); with `tls`, it speaks TLS alone, with a certificate
-    for 127.0.0.1 and localhost by a CA of its own (`ca_file`).
+    for 127.0.0.1 and localhost by a CA of its own (`ca_file`). `tmpfs="6m"` gives its data a disk
+    of that size, to be full.
     """
 
     def __init__(
-        self, folder: Path, *, user: str | None = None, password: str = "", tls: bool = False
+        self,
+        folder: Path,
+        *,
+        user: str | None = None,
+        password: str = "",
+        tls: bool = False,
+        tmpfs: str | None = None,
     ) -> None:
         self.folder, self.user, self.password = folder, user, password
+        self.data, self._tmpfs = folder / "data", tmpfs
         self.ca_file = folder / "ca.pem" if tls else None
         self.log = folder / "registry.log"
         self._port = 0  # the kernel's choice, at the first start
@@ -90,11 +98,19 @@ class Registry:
         self._context = ssl.create_default_context(cafile=str(self.ca_file)) if tls else None
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._tmpfs:
+            self.data.mkdir()
+            run("mount", "-t", "tmpfs", "-o", f"size={self._tmpfs}", "tmpfs", self.data)
+        try:
+            self.start()
+        except BaseException:
+            self._unmount()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._unmount()
 
     @property
     def host(self) -> str:
@@ -257,6 +273,10 @@ class Registry:
         found = _FROM.finditer(self._logged(since))
         return len({match["client"] for match in found if match["agent"] != _AGENT})
 
+    def _unmount(self) -> None:
+        if self._tmpfs:
+            run("umount", "--lazy", self.data)
+
     def _settle(self) -> None:
         # A request is logged a moment after its answer: wait until one of our own is.
         if self._process is None:
@@ -318,7 +338,7 @@ class Registry:
             "version": 0.1,
             "log": {"level": "info", "formatter": "text", "accesslog": {"disabled": False}},
             "storage": {
-                "filesystem": {"rootdirectory": str(self.folder / "data")},
+                "filesystem": {"rootdirectory": str(self.data)},
                 "delete": {"enabled": True},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },

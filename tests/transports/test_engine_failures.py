@@ -30,6 +30,7 @@ PULL = [
     ("pull access denied for r.example:5000/team/app, repository does not exist or may require 'docker login': denied: nope", errors.PermissionDenied, False),
     ("unexpected status from HEAD request to http://r.example:5000/v2/team/app/manifests/1.27: 403 Forbidden", errors.PermissionDenied, False),
     ("error from registry: denied", errors.PermissionDenied, False),
+    ("error from registry: denied: quota exceeded", errors.PermissionDenied, False),
     ("toomanyrequests: You have reached your pull rate limit.", errors.RateLimited, True),
     ("unexpected status from HEAD request to http://r.example:5000/v2/: 429 Too Many Requests", errors.RateLimited, True),
     ("received unexpected HTTP status: 503 Service Unavailable", errors.RegistryUnavailable, True),
@@ -70,7 +71,9 @@ PUSH = [
     ("name unknown: The repository with name 'team/app' does not exist in the registry", errors.NotFound, False),
     ("failed to do request: Head \"https://r.example:5000/v2/\": dial tcp: connect: connection refused", errors.RegistryUnavailable, True),
     ("missing content: content digest sha256:1: not found", errors.UnsupportedManifest, False),
-    ("received unexpected HTTP status: 500: no space left on device", errors.RefusedByTarget, False),
+    ("received unexpected HTTP status: 500: no space left on device", errors.TargetFull, False),
+    ("denied: adding 1 GiB of storage resource, which when updated to 11 GiB will exceed 10 GiB", errors.TargetFull, False),
+    ("denied: quota exceeded", errors.TargetFull, False),
 ]  # fmt: skip
 
 

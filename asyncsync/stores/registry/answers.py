@@ -24,6 +24,7 @@ from asyncsync.model.errors import (
     RateLimited,
     RefusedByTarget,
     RegistryUnavailable,
+    TargetFull,
     TypeRefused,
     Where,
 )
@@ -40,8 +41,17 @@ _DIGESTS_BYTES_MAX = 64 * 1024
 _TYPE_REFUSED = re.compile(
     r"unknown manifest class|fail to parse 'manifest|media ?type|unsupported manifest", re.I
 )
-# And a rule of the target: an immutable tag, a quota (Harbor, ECR, GitLab).
-_RULED_OUT = re.compile(r"immutable|will exceed|quota|cannot be overwritten", re.I)
+# A disk that is full: in distribution's words, and in its `detail`, which may have the number of
+# the system's error alone (ENOSPC, EDQUOT).
+_NO_SPACE = re.compile(r'no space left|disk quota exceeded|"Err": ?(?:28|122)\b', re.I)
+_NO_QUOTA = re.compile(r"will exceed|quota|storage limit", re.I)  # Harbor, Quay, GitLab
+_IMMUTABLE = re.compile(r"immutable|cannot be overwritten", re.I)  # Harbor, ECR
+_RULED_OUT = frozenset({405, 409, 412, 413})
+_BODY_TOO_LARGE = (
+    "Raise its limit on bodies, or that of the proxy before it (nginx: client_max_body_size)"
+)
+_TAKES_NOTHING = "It takes no pushes: it is read-only, locked, or only a cache of another registry"
+_TAG_STAYS = "Remove the tag there or loosen that rule, or name another tag in the list"
 _NAME_REFUSED = frozenset({"NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
 _TAGS = re.compile(r"<(?:style|script|head)\b.*?</(?:style|script|head)\s*>|<[^>]*>", re.S | re.I)
 
@@ -89,6 +99,52 @@ def failure(
     return CopyError(what, where)
 
 
+def push_failure(
+    answer: Answer, registry: str, *, speaker: str, secrets: Iterable[str], now: float
+) -> CopyError:
+    """The error that an answer to a push is: `failure`, and what only a target can say."""
+    error = failure(answer, registry, speaker=speaker, secrets=secrets, now=now)
+    if no_room(answer):
+        text = told(answer, secrets)
+        said = f": {text}" if text else ""
+        return TargetFull(f"{speaker} has no room left ({answer.line}){said}", error.where)
+    if _passes(answer):
+        return error
+    if _IMMUTABLE.search(_words(answer)):
+        return RefusedByTarget(f"{error.what}. {_TAG_STAYS}", error.where)
+    if answer.status not in _RULED_OUT:
+        return error
+    hint = {405: f". {_TAKES_NOTHING}", 413: f". {_BODY_TOO_LARGE}"}.get(answer.status, "")
+    return RefusedByTarget(f"{error.what}{hint}", error.where)
+
+
+def no_room(answer: Answer) -> bool:
+    """Whether a target says that its disk is full, or its quota used up.
+
+    What only passes may speak of a quota of requests, but not of space.
+    """
+    if answer.status < 400:
+        return False
+    words = _words(answer)
+    if answer.status == 507 or _NO_SPACE.search(words):
+        return True
+    return _NO_QUOTA.search(words) is not None and (answer.status == 500 or not _passes(answer))
+
+
+def _passes(answer: Answer) -> bool:
+    return answer.status == 429 or answer.status in _PASSING
+
+
+def _words(answer: Answer) -> str:
+    """All that it says, but names that were asked for: a repository may be called `quota`."""
+    is_document = _document(answer.body) is not None  # else a page, of which only the text counts
+    text = answer.body.decode(errors="replace") if is_document else told(answer, ())
+    for name in answer.url.parts:
+        if _NO_QUOTA.search(name) or _IMMUTABLE.search(name):
+            text = text.replace(name, "…")
+    return text
+
+
 def not_found(answer: Answer, ref: Reference) -> NotFound:
     """What a 404 to a manifest means."""
     where = Where(ref.place.host)
@@ -109,13 +165,13 @@ def refusal(answer: Answer, otherwise: CopyError) -> CopyError:
     named, said, what, where = codes(answer), told(answer, ()), otherwise.what, otherwise.where
     if "MANIFEST_BLOB_UNKNOWN" in named:
         return BlobsUnknown(what, where).naming(_digests_in(answer.body))
-    if answer.status == 404 and "NAME_UNKNOWN" in named:
+    if isinstance(otherwise, TargetFull) or (answer.status == 404 and "NAME_UNKNOWN" in named):
         return otherwise
     if _TYPE_REFUSED.search(said):
         return TypeRefused(what, where)
-    if answer.status == 429 or answer.status in _PASSING:  # also where it says “quota exceeded”
+    if isinstance(otherwise, RefusedByTarget) or _passes(answer):
         return otherwise
-    if answer.status in (409, 412, 413, 507) or _RULED_OUT.search(said) or named & _NAME_REFUSED:
+    if named & _NAME_REFUSED:
         return RefusedByTarget(what, where)
     return TypeRefused(what, where) if answer.status in (400, 415, 422) else otherwise
 

@@ -23,7 +23,7 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.model.reference import Registry
-from asyncsync.stores.registry.answers import Answer, codes, failure, told
+from asyncsync.stores.registry.answers import Answer, codes, failure, push_failure, told
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.auth import Challenge, choose, parse_challenges, pull_scope
 from asyncsync.stores.registry.certificates import context_for
@@ -117,17 +117,20 @@ class Session:
 
     def failure(self, answer: Answer) -> CopyError:
         """The error that an answer of this registry, or of whom it sent us to, is."""
+        return self._error(failure, answer)
+
+    def _error(self, read: Callable[..., CopyError], answer: Answer) -> CopyError:
         host = answer.url.host_port_subcomponent
         ours = self._base is None or same_origin(answer.url, self._base)
         speaker = str(self._place) if ours else f"{host}, where {self._place} sends us,"
-        return failure(
+        return read(
             answer, self._place.host, speaker=speaker, secrets=self._secrets, now=time.time()
         )
 
     def push_failure(self, answer: Answer) -> CopyError:
         """The same of an answer to a push, with what is known to help at this registry."""
-        error = self.failure(answer)
-        if answer.status in (401, 403):
+        error = self._error(push_failure, answer)
+        if isinstance(error, PermissionDenied):
             hint = self.quirks.on_denied
         elif answer.status == 404 and "NAME_UNKNOWN" in codes(answer):
             hint = self.quirks.on_missing

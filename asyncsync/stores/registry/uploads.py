@@ -23,7 +23,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.reference import Digest, Reference
-from asyncsync.stores.registry.answers import Answer, codes
+from asyncsync.stores.registry.answers import Answer, codes, no_room
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.quirks import Way
 from asyncsync.stores.registry.ranges import chunk_length, chunk_range, offset_of
@@ -264,9 +264,8 @@ class Upload:
             what = f"{self._ref.place} got other bytes for {self._ref.digest} than were sent"
             return DigestMismatch(what, where, transient=True)
         failure = self._session.push_failure(answer)
-        if answer.status == 413:
-            what = f"{failure.what}. Raise its limit on bodies, or that of the proxy before it"
-            return RefusedByTarget(f"{what} (nginx: client_max_body_size)", where)
+        if isinstance(failure, RefusedByTarget):
+            return failure
         if answer.status in (404, 416):  # the upload is gone: a new one may do
             return RegistryUnavailable(failure.what, where, transient=True)
         return failure
@@ -285,8 +284,12 @@ class Upload:
 
 
 def _refused(answer: Answer) -> bool:
-    """Whether it says no to a body of this form; with other bytes the digest is wrong in any."""
-    return answer.status in _NEXT_WAY and "DIGEST_INVALID" not in codes(answer)
+    """Whether it says no to a body of this form.
+
+    With other bytes the digest is wrong in any, and where there is no room there is none for it.
+    """
+    hopeless = "DIGEST_INVALID" in codes(answer) or no_room(answer)
+    return answer.status in _NEXT_WAY and not hopeless
 
 
 def _location(answer: Answer, session: Session) -> str:

@@ -68,6 +68,8 @@ _RULES = (
         "{registry} asks us to slow down (429 Too Many Requests)",
         transient=True,
     ),
+    # Before “denied”, which may come with it.
+    _Rule("will exceed|quota exceeded", errors.TargetFull, "{registry} has no room left"),
     # Before “denied”: an engine says it of a missing login too.
     _Rule(
         "no basic auth credentials|unauthorized|authentication required|401 unauthorized",
@@ -108,7 +110,7 @@ _RULES = (
     ),
     _Rule(
         "manifest invalid|tag invalid|manifest_invalid|immutable|unsupported media type|"
-        "request entity too large|will exceed|quota exceeded",
+        "request entity too large",
         errors.RefusedByTarget,
         "{registry} refuses {name}:{identifier}",
     ),
@@ -171,8 +173,10 @@ def classify(text: str, step: Step, ref: Reference, secrets: Iterable[str] = ())
     for rule in _RULES:
         if not rule.matches(plain):
             continue
+        if rule.kind is errors.TargetFull and step is not Step.PUSH:
+            continue  # a quota of pulls, or of the engine's own
         if rule.kind is errors.DiskFull and step is Step.PUSH:  # it is the registry's disk then
-            return errors.RefusedByTarget(f"{registry} has no space left{said}", where)
+            return errors.TargetFull(f"{registry} has no room left{said}", where)
         words = rule.says.format(
             registry=registry,
             name=ref.name,

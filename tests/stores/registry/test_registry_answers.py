@@ -11,21 +11,30 @@ from asyncsync.model.errors import (
     NotFound,
     PermissionDenied,
     RateLimited,
+    RefusedByTarget,
     RegistryUnavailable,
+    TargetFull,
     Where,
 )
 from asyncsync.model.reference import Reference
-from asyncsync.stores.registry.answers import Answer, failure, not_found, retry_after, told
+from asyncsync.stores.registry.answers import (
+    Answer,
+    failure,
+    not_found,
+    push_failure,
+    retry_after,
+    told,
+)
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 SECRET = "c4nary-s3cret"
 
 
-def answered(status: int, body: str | bytes = b"", **headers: str) -> Answer:
+def answered(status: int, body: str | bytes = b"", path: str = "", **headers: str) -> Answer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     data = body.encode() if isinstance(body, str) else body
     proxy = CIMultiDictProxy(CIMultiDict(named))
-    return Answer(status, URL("https://r.example/v2/"), proxy, data)
+    return Answer(status, URL(f"https://r.example/v2/{path}"), proxy, data)
 
 
 def document(code: str, message: str) -> str:
@@ -65,6 +74,25 @@ def test_each_status_is_an_error_that_is_worth_repeating_or_not(
     assert (type(error), error.transient) == (kind, transient)
     assert error.where == Where("r.example")
     assert str(status) in error.what
+
+
+@pytest.mark.parametrize(
+    ("repository", "message", "kind"),
+    [
+        ("team/app", "the quota of the project is used up", TargetFull),
+        ("team/quota", "no access to team/quota", PermissionDenied),
+        ("team/app", "team/app:1 is immutable", RefusedByTarget),
+        ("team/immutable-app", "no access to team/immutable-app", PermissionDenied),
+        ("team/app", f"{SECRET} is over its quota", TargetFull),
+    ],
+)
+def test_a_target_is_full_by_its_words_and_not_by_a_name_in_them(
+    repository: str, message: str, kind: type[CopyError]
+) -> None:
+    answer = answered(403, document("DENIED", message), f"{repository}/blobs/uploads/")
+    error = push_failure(answer, "r.example", speaker="r.example", secrets=[SECRET], now=NOW)
+    assert (type(error), error.transient) == (kind, False)
+    assert SECRET not in str(error)
 
 
 @pytest.mark.parametrize(

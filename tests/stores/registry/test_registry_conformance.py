@@ -37,6 +37,7 @@ from asyncsync.model.errors import (
     RateLimited,
     RefusedByTarget,
     RegistryUnavailable,
+    TargetFull,
     TypeRefused,
     UnsupportedManifest,
 )
@@ -81,6 +82,16 @@ IN_CHUNKS = Quirks(ways=(Way.CHUNKS,), chunk_bytes=4)
 def error(code: str, message: str = "", detail: Any = None) -> str:
     return json.dumps({"errors": [{"code": code, "message": message, "detail": detail}]})
 
+
+GONE = reply(404, error("BLOB_UPLOAD_INVALID", "gone"))
+FULL_DISK = error("UNKNOWN", "unknown error", "write /var/x/data: no space left on device")
+_SYSTEM: dict[str, object] = {"Op": "write", "Path": "/var/lib/registry/x"}  # distribution's detail
+ENOSPC, EIO = (
+    error(
+        "UNKNOWN", "unknown error", {"DriverName": "filesystem", "Enclosed": {**_SYSTEM, "Err": n}}
+    )
+    for n in (28, 5)
+)
 
 Client, Ref = RegistryClient, Reference
 Do = Callable[[Client, Ref], Awaitable[object]]
@@ -412,6 +423,15 @@ async def test_a_get_of_a_blob(row: Row) -> None:
         asked=[TELL],
     ),
     Row("503", begin(), {POST: reply(503)}, RegistryUnavailable, "503", passing=True),
+    Row("507", begin(), {POST: reply(507)}, TargetFull, "has no room left .507", asked=[TELL]),
+    Row("500 and ENOSPC", begin(), {POST: reply(500, ENOSPC)}, TargetFull, "no room left .500"),
+    Row(
+        "405 (a cache, or in maintenance)",
+        begin(),
+        {POST: reply(405, error("UNSUPPORTED", "The operation is unsupported.")), HEAD_BLOB: GONE},
+        RefusedByTarget,
+        "The operation is unsupported.. It takes no pushes: it is read-only, locked, or only",
+    ),
     Row("200 of a login page", begin(), {POST: PAGE}, CopyError, "200 OK: Welcome to the proxy"),
     Row("307", begin(), {POST: reply(307, Location="/other")}, CopyError, "307", asked=[TELL]),
 )
@@ -567,9 +587,11 @@ async def test_a_location(row: Row) -> None:
     await judge(row)
 
 
-GONE = reply(404, error("BLOB_UPLOAD_INVALID", "gone"))
 WRONG = reply(400, error("DIGEST_INVALID", "provided digest did not match"))
 ONE_WAY = Quirks(ways=(Way.PUT,))
+
+
+IMMUTABLE = "the tag 1 is immutable"
 
 
 def closing(name: str, answer: Any, gives: object, says: str = "", *, passing: bool = False) -> Row:
@@ -592,7 +614,19 @@ def closing(name: str, answer: Any, gives: object, says: str = "", *, passing: b
     closing("416", reply(416), RegistryUnavailable, "416", passing=True),
     closing("429", reply(429, Retry_After="7"), RateLimited, "429", passing=True),
     closing("500", reply(500), RegistryUnavailable, "500", passing=True),
-    closing("507", reply(507), RegistryUnavailable, "507"),
+    closing("507", reply(507), TargetFull, "has no room left .507"),
+    closing("500 and a full disk", reply(500, FULL_DISK), TargetFull, "has no room left .500"),
+    closing("500 and ENOSPC", reply(500, ENOSPC), TargetFull, "has no room left .500"),
+    closing("500 and another error", reply(500, EIO), RegistryUnavailable, "500", passing=True),
+    closing("503 and a full disk", reply(503, "No space left on device"), TargetFull, "No space"),
+    closing("500 and a quota", reply(500, error("UNKNOWN", "QuotaExceeded")), TargetFull, "Quota"),
+    closing("403 and a quota", reply(403, error("DENIED", "quota exceeded")), TargetFull, "quota"),
+    closing("413 and a quota", reply(413, "Storage quota exceeded"), TargetFull, "Storage quota"),
+    closing("429 and a quota", reply(429, "Quota exceeded"), RateLimited, "Quota", passing=True),
+    closing("405", reply(405), RefusedByTarget, "takes no pushes: it is read-only"),
+    closing("409", reply(409, error("CONFLICT", "a rule")), RefusedByTarget, "a rule"),
+    closing("412", reply(412, error("PRECONDITION", "a rule")), RefusedByTarget, "a rule"),
+    closing("403 and a rule", reply(403, error("DENIED", IMMUTABLE)), RefusedByTarget, "Remove"),
     closing("a broken connection", reset, RegistryUnavailable, "broke", passing=True),
 )
 async def test_a_put_that_closes_an_upload(row: Row) -> None:
@@ -772,8 +806,11 @@ def putting(name: str, answer: Any, gives: object, says: str = "", **more: Any) 
     ),
     putting("409", reply(409, error("DENIED", "a rule")), RefusedByTarget, "a rule"),
     putting("412", reply(412, error("PRECONDITION", "immutable")), RefusedByTarget, "immutable"),
-    putting("413", reply(413, HTML), RefusedByTarget, "413"),
-    putting("403 and a quota", reply(403, error("DENIED", TOO_MANY)), RefusedByTarget, "exceed"),
+    putting("413", reply(413, HTML), RefusedByTarget, "413.*Raise its limit on bodies"),
+    putting("405", reply(405), RefusedByTarget, "takes no pushes: it is read-only"),
+    putting("403 and a quota", reply(403, error("DENIED", TOO_MANY)), TargetFull, "exceed"),
+    putting("507", reply(507), TargetFull, "has no room left .507"),
+    putting("500 and ENOSPC", reply(500, ENOSPC), TargetFull, "has no room left .500"),
     putting(
         "400 and an immutable tag",
         reply(400, error("TAG_EXISTS", "the tag is immutable")),
