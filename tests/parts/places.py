@@ -36,9 +36,14 @@ def broken(place: Registry, *, transient: bool = True) -> RegistryUnavailable:
 
 @dataclass
 class Shelf:
-    """What a registry holds: manifests by tag and digest, blobs by digest, in repositories."""
+    """What a registry holds: manifests by tag and digest, blobs by digest, in repositories.
+
+    `unreachable`: what the next looks at a manifest raise; `looks`: how many there were.
+    """
 
     manifests: dict[Reference, RawManifest] = field(default_factory=dict)
+    unreachable: deque[CopyError] = field(default_factory=deque)
+    looks: int = 0
     blobs: dict[Reference, bytes] = field(default_factory=dict)
 
     def hold(self, ref: Reference, manifest: RawManifest) -> None:
@@ -46,6 +51,9 @@ class Shelf:
 
     async def resolve(self, ref: Reference) -> Descriptor | None:
         await checkpoint()
+        self.looks += 1
+        if self.unreachable:
+            raise self.unreachable.popleft()
         found = self.manifests.get(ref)
         return found and Descriptor(found.media_type, found.digest, len(found.data))
 

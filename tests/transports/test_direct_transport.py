@@ -189,6 +189,34 @@ async def test_a_tag_that_is_missing_is_named(registries: Registries) -> None:
     assert where.image == str(job(tag="2").source)
 
 
+@pytest.mark.parametrize("faulty", ["source", "target"])
+async def test_a_look_that_failed_is_tried_again_by_itself(
+    registries: Registries, faulty: str
+) -> None:
+    await registries.copy(job())
+    place = getattr(registries, faulty)
+    place.unreachable = deque([broken(SOURCE), broken(SOURCE)])
+    registries.source.looks = registries.target.looks = 0
+    assert await registries.copy(job(), retries=2) == Copied(INDEX.digest, changed=False)
+    looks = {"source": registries.source.looks, "target": registries.target.looks}
+    assert looks == {"source": 1, "target": 1, faulty: 3}
+    assert len(registries.listener.texts("Retried")) == 2
+
+
+@pytest.mark.parametrize("tag", ["1", "2"])
+async def test_each_step_is_told_once_with_its_end(registries: Registries, tag: str) -> None:
+    for copied in (True, False):  # the second time it is in place
+        registries.listener.events.clear()
+        try:
+            await registries.copy(job(tag=tag))
+        except NotFound:
+            assert tag == "2"
+        steps = [Step.RESOLVE, Step.COPY] if copied and tag == "1" else [Step.RESOLVE]
+        for kind in ("StepStarted", "StepEnded"):
+            told = [event.step for event in registries.listener.texts(kind)]  # type: ignore[union-attr]
+            assert told == steps
+
+
 async def test_a_failed_put_is_tried_again_by_itself(registries: Registries) -> None:
     registries.target.failing = deque([broken(TARGET), broken(TARGET)])
     await registries.copy(job(), retries=2)

@@ -70,10 +70,10 @@ class DirectTransport:
     async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
         """Bring one image into place. Raises CopyError with image, step and registry."""
         steps = Steps(job, observe, self._retrying)
-        found, there = await steps.run(Step.RESOLVE, lambda: self._look(job))
-        if not job.platforms and there and there.digest == found.digest:
-            return Copied(found.digest, changed=False)
         with steps.within(Step.RESOLVE):
+            found, there = await self._look(job, steps)
+            if not job.platforms and there and there.digest == found.digest:
+                return Copied(found.digest, changed=False)
             root = await self._read(job, found, steps)
             if there and there.digest in self._known(job, root):
                 return Copied(there.digest, changed=False)
@@ -99,13 +99,16 @@ class DirectTransport:
                 raise
         return Copied(digest)
 
-    async def _look(self, job: CopyJob) -> tuple[Descriptor, Descriptor | None]:
-        """What both registries have."""
-        found, there = await both(self._source.resolve(job.source), self._target.look(job.target))
+    async def _look(self, job: CopyJob, steps: Steps) -> tuple[Descriptor, Descriptor | None]:
+        """What both registries have. Each is asked again by itself."""
+        found, there = await both(
+            steps.part(Step.RESOLVE, lambda: self._source.resolve(job.source)),
+            steps.part(Step.RESOLVE, lambda: self._target.look(job.target)),
+        )
         if found is None:
             kind = "manifest" if job.source.digest else "tag"
             what = f"{job.source.name} has no {kind} {job.source.identifier}"
-            raise NotFound(what, Where(str(job.source.place)))
+            raise NotFound(what, Where(str(job.source.place), str(job.source), Step.RESOLVE))
         return found, there
 
     async def _read(self, job: CopyJob, named: Descriptor, steps: Steps) -> RawManifest:
