@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         StepStarted,
         Waited,
         Walked,
+        Warned,
     )
     from asyncsync.model.job import CopyJob, Destination, Plan, Shard, Step
     from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
@@ -99,6 +100,7 @@ _HOME = {
         "StepStarted",
         "Waited",
         "Walked",
+        "Warned",
     ),
     "asyncsync.model.job": ("CopyJob", "Destination", "Plan", "Shard", "Step"),
     "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
@@ -158,6 +160,7 @@ __all__ = [
     "UnsupportedManifest",
     "Waited",
     "Walked",
+    "Warned",
     "open_sync",
     "plan",
     "sync",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from asyncsync import lists, planning
 from asyncsync.model.errors import ConfigurationError, EngineUnavailable
-from asyncsync.model.events import Chosen, Copy
+from asyncsync.model.events import Chosen, Copy, Warned
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import Destination, Plan, Shard
 from asyncsync.model.outcome import Outcome, Report
@@ -177,7 +177,7 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
     environ = {**os.environ, "DOCKER_CONFIG": os.fspath(config)} if config else os.environ
     async with (
         connected(settings.engine, environ) as (engine, address),
-        RegistryClient(settings.access, credentials) as manifests,
+        RegistryClient(settings.access, credentials, warn=_warning(settings)) as manifests,
     ):
         settings.observe(Chosen("engine", f"{engine.name} answers at {address}{_advice(settings)}"))
         transport = EngineTransport(
@@ -209,7 +209,8 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
         raise ConfigurationError(
             "--with-referrers: this version does not bring signatures along yet. Leave it out."
         )
-    async with RegistryClient(settings.access, _credentials(plan, settings)) as registries:
+    credentials = _credentials(plan, settings)
+    async with RegistryClient(settings.access, credentials, warn=_warning(settings)) as registries:
         settings.observe(Chosen("direct", why))
         transport = DirectTransport(
             registries,
@@ -220,6 +221,10 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
         )
         async with _running(plan, "direct", transport, settings) as run:
             yield run
+
+
+def _warning(settings: Settings) -> Callable[[str, str], None]:
+    return lambda registry, text: settings.observe(Warned(registry, text))
 
 
 def _credentials(plan: Plan, settings: Settings) -> Credentials:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiohttp import web
+from parts.scripted_engine import ScriptedEngine
 from scripted import scripted
 
 import asyncsync
-from asyncsync import Chosen, ConfigurationError, EngineUnavailable
+from asyncsync import Chosen, ConfigurationError, EngineUnavailable, Warned
 
 NOTHING = asyncsync.Plan(())
 
@@ -119,3 +120,23 @@ async def test_a_platform_that_is_named_twice_is_wanted_once() -> None:
         ["a.example/a:1"], to="b.example/b", platforms=["linux/amd64", "linux/amd64"]
     )
     assert [len(job.platforms) for job in plan.jobs] == [1]
+
+
+@pytest.mark.parametrize("via", ["engine", "direct"])
+async def test_what_a_registry_warns_of_is_an_event_on_either_way(
+    via: Literal["engine", "direct"], tmp_path: Path
+) -> None:
+    events: list[asyncsync.Event] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=404, headers={"Warning": '299 - "it will be gone in March"'})
+
+    async with scripted(answer) as server:
+        with ScriptedEngine() as engine:
+            await asyncsync.sync(
+                [f"{server.host}/a:1", f"{server.host}/a:2"], to=f"{server.host}/b",
+                via=via, engine=engine.url if via == "engine" else None,
+                retries=0, observe=events.append, docker_config=tmp_path,
+            )  # fmt: skip
+    warned = [event for event in events if isinstance(event, Warned)]
+    assert warned == [Warned(server.host, "it will be gone in March")]

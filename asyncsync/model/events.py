@@ -31,6 +31,14 @@ class Advised:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """A registry warns of something in its own words. Said once for each text."""
+
+    registry: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """A step of a job begins (once, however often it is retried)."""
 
@@ -112,6 +120,7 @@ class Ended:
 Event: TypeAlias = (
     Chosen
     | Advised
+    | Warned
     | StepStarted
     | StepEnded
     | BytesMoved

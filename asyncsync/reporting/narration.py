@@ -17,6 +17,7 @@ from asyncsync.model.events import (
     StepStarted,
     Waited,
     Walked,
+    Warned,
 )
 from asyncsync.model.outcome import Outcome, Status
 from asyncsync.settings import concurrency_of
@@ -62,6 +63,8 @@ class Narration:
                 self._log.info("chosen", via=via, why=why, concurrency=at_once, **self._run)
             case Advised(text):
                 self._log.warning("advised", text=text)
+            case Warned(registry, text):
+                self._log.warning("cautioned", registry=registry, text=text)
             case BytesMoved() | Spared() | Walked():
                 pass  # far too many; the sum is the outcome's
             case Ended(outcome):

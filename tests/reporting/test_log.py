@@ -24,6 +24,7 @@ from asyncsync.model.events import (
     StepStarted,
     Waited,
     Walked,
+    Warned,
 )
 from asyncsync.model.job import Destination, Plan, Step
 from asyncsync.model.outcome import Outcome, Status
@@ -61,6 +62,7 @@ def events(ended: Callable[..., Outcome], failed: Callable[..., Outcome]) -> lis
     error = RegistryUnavailable("503 from it", Where("r.example", str(job.source), Step.PUSH), True)
     return [
         Chosen("engine", "Docker 28.5 answers at unix:///var/run/docker.sock"),
+        Warned("r.example", "::error::this tag will go in March"),
         StepStarted(job, Step.PULL),
         BytesMoved(job, 1000),
         StepEnded(job, Step.PULL, 4.25),
@@ -82,6 +84,7 @@ CHOSEN = (
     "Docker 28.5 answers at unix:///var/run/docker.sock"
 )
 WARNINGS = [
+    "r.example warns: error::this tag will go in March",
     "nginx:1.27: push at r.example failed (503 from it); attempt 3 in 17 s",
     "nginx:1.27: waited 12 s: the registry asked for it",
     "nginx:1.27: reduced to linux/amd64",
@@ -116,10 +119,11 @@ def test_a_failure_that_no_table_shows_is_told_there(events: list[Event]) -> Non
 def test_one_v_tells_each_image(events: list[Event]) -> None:
     assert told(*events, level=Level.INFO) == [
         CHOSEN,
+        WARNINGS[0],
         "nginx:1.27: push at r.example failed (503 from it); attempt 2 in 1.7 s",
-        *WARNINGS[:2],
+        *WARNINGS[1:3],
         "nginx:1.27: waited 1.0 s: another image needs the same",
-        WARNINGS[2],
+        WARNINGS[3],
         "nginx:1.27: copied, 71.3 MB in 6.2 s",
         "a:1: unchanged",
         FAILED,
@@ -130,7 +134,7 @@ def test_one_v_tells_each_image(events: list[Event]) -> None:
 
 def test_two_v_tell_each_step(events: list[Event]) -> None:
     lines = told(*events, level=Level.DEBUG)
-    assert lines[1:3] == ["nginx:1.27: pull started", "nginx:1.27: pull ended after 4.2 s"]
+    assert lines[2:4] == ["nginx:1.27: pull started", "nginx:1.27: pull ended after 4.2 s"]
 
 
 def test_quiet_is_silent_where_the_table_tells_failures(events: list[Event]) -> None:
@@ -150,13 +154,17 @@ def test_json_has_one_object_a_line_with_event_level_and_time(events: list[Event
         "destination": "r.example/team",
         "why": "Docker 28.5 answers at unix:///var/run/docker.sock",
     }  # fmt: skip
-    assert objects[3] == {
+    assert objects[1] == {
+        "event": "cautioned", "level": "warning", "registry": "r.example",
+        "text": "error::this tag will go in March",
+    }  # fmt: skip
+    assert objects[4] == {
         "event": "retried", "level": "info", "image": image, "step": "push",
         "registry": "r.example", "attempt": 2, "wait_seconds": 1.7, "reason": "503 from it",
     }  # fmt: skip
-    assert objects[8]["event"] == "copied"
-    assert (objects[8]["bytes"], objects[8]["seconds"]) == (71_300_000, 6.2)
-    assert objects[10] == {
+    assert objects[9]["event"] == "copied"
+    assert (objects[9]["bytes"], objects[9]["seconds"]) == (71_300_000, 6.2)
+    assert objects[11] == {
         "event": "failed", "level": "error", "image": "docker.io/library/redis:7.99",
         "step": "resolve", "registry": "docker.io", "kind": "NotFound", "attempt": 1,
         "reason": "there is no tag 7.99",

@@ -24,6 +24,7 @@ from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
+from asyncsync.stores.registry.notices import Notices, Warn, nobody
 from asyncsync.stores.registry.quirks import Mounts, Quirks, quirks
 from asyncsync.stores.registry.ranges import between, byte_range, skipped
 from asyncsync.stores.registry.rates import Kind
@@ -42,7 +43,8 @@ class RegistryClient:
 
     Use it as `async with RegistryClient(access, credentials) as client`: leaving the block closes
     its connections. It never repeats what failed, only what wants a login or a newer token.
-    `known`: what is different at the registry of a host.
+    `known`: what is different at the registry of a host; `warn` hears of what registries warn of,
+    each text once.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class RegistryClient:
         idle_seconds: float = IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         known: Callable[[str], Quirks] = quirks,
+        warn: Warn = nobody,
     ) -> None:
         self._access, self._credentials, self._clock = access, credentials, clock
         self._known = known
         self._wire = Wire(access, idle_seconds=idle_seconds)
+        self._notices = Notices(warn)
         self._sessions: dict[Registry, Session] = {}
         self._mirrors: dict[Registry, tuple[Session, ...]] = {}
         self._misses: Counter[Session] = Counter()  # of mirrors, in a row
@@ -207,6 +211,7 @@ class RegistryClient:
             self._wire,
             clock=self._clock,
             quirks=self._known(place.host),
+            notices=self._notices,
             mirror=mirror,
         )
 

@@ -30,6 +30,7 @@ from asyncsync.stores.registry.certificates import context_for
 from asyncsync.stores.registry.hosts import api_host, schemes
 from asyncsync.stores.registry.logins import Logins
 from asyncsync.stores.registry.mishaps import speaks_no_tls
+from asyncsync.stores.registry.notices import Notices
 from asyncsync.stores.registry.quirks import Quirks
 from asyncsync.stores.registry.rates import Kind, Rates
 from asyncsync.stores.registry.tokens import Tokens, basic, named, wanted_by
@@ -65,6 +66,7 @@ class Session:
         *,
         clock: Callable[[], float],
         quirks: Quirks,
+        notices: Notices,
         mirror: URL | None = None,
     ) -> None:
         self._mirror = mirror
@@ -73,6 +75,7 @@ class Session:
         self._logins = Logins()
         self._tokens = Tokens(place, wire, self._logins, clock=clock)
         self.quirks = quirks
+        self._notices = notices
         self._rates = Rates(self.quirks.at_once, clock=clock)
         self._opening: Flight[URL] = Flight()
         self._base: URL | None = None
@@ -301,7 +304,10 @@ class Session:
             answer = await self._wire.ask(request, self._where, tls=self._tls)
             failed = self.failure(answer) if answer.status in _SLOWING else None
             self._rates.learn(turn, answer.status, answer.headers, failed)
-            return answer
+        if "Warning" in answer.headers:
+            warnings = answer.headers.getall("Warning")
+            self._notices.take(self._place.host, warnings, self._secrets)
+        return answer
 
     def _said(self, answer: Answer) -> str:
         text = told(answer, self._secrets)

@@ -46,6 +46,7 @@ from asyncsync.model.errors import (
 from asyncsync.model.manifest import ACCEPTED_TYPES
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.stores.registry.client import RegistryClient
+from asyncsync.stores.registry.notices import NOTICES_MAX, TEXT_MAX, Warn, nobody, warnings_in
 
 DIGEST = Digest.parse(digest_of(MANIFEST))
 
@@ -61,11 +62,12 @@ async def asking(
     who: Credential | None = None,
     idle_seconds: float = 5,
     access: Access | None = None,
+    warn: Warn = nobody,
 ) -> AsyncIterator[RegistryClient]:
     """A client that speaks plain HTTP with `server`, as `who`."""
     credentials = Credentials({server.host: who} if who else {}, environ={})
     access = access or Access(plain_http=frozenset({server.host}))
-    async with RegistryClient(access, credentials, idle_seconds=idle_seconds) as client:
+    async with RegistryClient(access, credentials, idle_seconds=idle_seconds, warn=warn) as client:
         yield client
 
 
@@ -515,3 +517,83 @@ async def test_passwords_of_a_netrc_are_nobodys_business(
     async with scripted(answer) as server, asking(server) as client:
         await client.manifest(reference(server))
         assert "Authorization" not in server.requests[-1].headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "texts"),
+    [
+        (['299 - "this tag will go"'], ["this tag will go"]),
+        (['299 - "one", 299 - "two"', '299 - "three"'], ["one", "two", "three"]),
+        ([r'299 - "say \"please\", or \\ not"'], [r'say "please", or \ not']),
+        (['110 - "Response is Stale"'], []),
+        (['299 cache.example "not from here"'], []),
+        (['110 - "stale", 299 - "and this"'], ["and this"]),
+        (["299 - never quoted"], []),
+        (['299 - "never ended'], []),
+        (['299 - ""'], [""]),
+        ([f'299 - "{"x" * 5000}"'], []),
+        ([], []),
+    ],
+    ids=range(11),
+)
+def test_a_warning_is_of_the_one_kind_that_registries_send(
+    headers: list[str], texts: list[str]
+) -> None:
+    assert list(warnings_in(headers)) == texts
+
+
+def warning(*texts: str) -> web.Response:
+    """A manifest, with these Warning headers."""
+    answer = manifest_answer()
+    for text in texts:
+        answer.headers.add("Warning", f'299 - "{text}"')
+    return answer
+
+
+async def test_what_a_registry_warns_of_is_told_once_for_each_text() -> None:
+    told: list[tuple[str, str]] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return warning("all of this ends", f"{request.method} is old")
+
+    async with (
+        scripted(answer) as server,
+        asking(server, warn=lambda *heard: told.append(heard)) as client,
+    ):
+        for tag in ("1", "2"):
+            await client.resolve(reference(server, tag))
+            await client.manifest(reference(server, tag))
+    texts = ("all of this ends", "HEAD is old", "GET is old")
+    assert told == [(server.host, text) for text in texts]
+
+
+async def test_a_warning_is_a_bounded_printable_line_without_our_secrets_and_there_are_few() -> (
+    None
+):
+    told: list[str] = []
+    number = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal number
+        if "Authorization" not in request.headers:
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        number += 1
+        said = f"::error::\t##[x] {number} c4nary-s3cret {request.headers['Authorization']}"
+        return warning(said + "x" * 1000)
+
+    who = Credential("alice", "c4nary-s3cret")
+    async with (
+        scripted(answer) as server,
+        asking(server, who=who, warn=lambda _, text: told.append(text)) as client,
+    ):
+        for tag in range(NOTICES_MAX + 5):
+            await client.resolve(reference(server, str(tag)))
+        basic = server.requests[-1].headers["Authorization"].removeprefix("Basic ")
+    assert len(told) == NOTICES_MAX
+    for text in told:
+        assert text.isprintable()
+        assert 200 < len(text) <= TEXT_MAX
+        assert text.startswith("error::")
+        assert "##[" not in text
+        assert "c4nary" not in text
+        assert basic not in text
