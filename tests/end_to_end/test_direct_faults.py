@@ -18,6 +18,7 @@ from parts.judging import assert_whole, blobs_of, seen_by_skopeo
 from parts.processes import once
 from parts.registry import Registry
 from parts.relay import Relay
+from scripted import reset
 
 import asyncsync
 from asyncsync import Outcome, Status
@@ -138,6 +139,61 @@ async def test_a_source_that_lies_is_named_and_no_other_image_suffers(
     assert own_registry.tags("lied") == []
     assert not own_registry.has_blob("lied", lied.layer_digests[0])
     assert good.status is Status.COPIED
+
+
+async def breaking(request: web.BaseRequest) -> web.StreamResponse | None:
+    """Half of a layer, and never more of it."""
+    if request.method != "GET" or "/blobs/" not in request.raw_path:
+        return None
+    if "Range" in request.headers:
+        return await reset(request)
+    return await reset(request, sent=b"?" * 500)
+
+
+def sending(path: str, body: bytes) -> Fault:
+    return fault(
+        "GET", path, lambda request: web.Response(body=body, content_type=images.OCI_MANIFEST)
+    )
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        sending("/blobs/", b"other bytes, and few"),
+        sending("/blobs/", bytes(100_000)),
+        sending("/manifests/", b'{"schemaVersion": 2}'),
+        breaking,
+    ],
+    ids=["short", "long", "manifests", "breaking off"],
+)
+async def test_a_mirror_that_lies_or_breaks_off_costs_no_image(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path, lie: Fault,
+    retries: int,
+) -> None:  # fmt: skip
+    put = [registry.put_image(f"{namespace}/{name}", "1") for name in ("a", "b")]
+    async with gateway(registry.host, lie) as server:
+        access = asyncsync.Access(mirrors={registry.host: (f"http://{server.host}",)})
+        entries = (f"{registry.host}/{namespace}/{name}:1" for name in ("a", "b"))
+        told = await copied(
+            tmp_path, own_registry.host, *entries, access=access, retries=retries, concurrency=1
+        )
+        asked = [seen.path for seen in server.seen("GET")]
+    assert [str(outcome.digest) for outcome in told] == [image.digest for image in put]
+    assert_whole(own_registry, ["a", "b"])
+    assert not any(f"/{namespace}/b/" in path for path in asked), "it is asked for nothing more"
+
+
+async def test_what_a_mirror_has_under_a_tag_counts_although_it_may_be_older(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    with Registry(tmp_path / "mirror") as mirror:
+        older = mirror.put_image(f"{namespace}/a", "1", seed=f"{namespace} older")
+        registry.put_image(f"{namespace}/a", "1")
+        access = asyncsync.Access(mirrors={registry.host: (f"http://{mirror.host}",)})
+        entry = f"{registry.host}/{namespace}/a:1"
+        (told,) = await copied(tmp_path, own_registry.host, entry, access=access)
+    assert str(told.digest) == older.digest
 
 
 async def test_a_lie_does_not_matter_where_another_image_brought_the_bytes(

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
@@ -28,6 +29,7 @@ from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.transports.direct.contracts import Content, Upload
 
 SOURCE, TARGET = Registry("s.example"), Registry("t.example")
+MIRROR = Registry("m.example")
 
 
 def broken(place: Registry, *, transient: bool = True) -> RegistryUnavailable:
@@ -69,11 +71,28 @@ class Shelf:
 
 
 @dataclass
+class MemoryReading:
+    """The bytes of a blob, from a source or from its mirror, which can be distrusted."""
+
+    place: Registry
+    chunks: AsyncIterator[bytes]
+    distrusted: Callable[[], bool]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.chunks
+
+    def distrust(self) -> bool:
+        return self.distrusted()
+
+
+@dataclass
 class MemorySource(Shelf):
     """Where images come from.
 
     `breaks`: how many bytes the next readings bring before they break off; `lies`: what it sends
     for a blob instead; `opens`: awaited before each reading. `asked`: ranges, as they came.
+    `mirrors`: who is asked for blobs before, in this order, until distrusted; as far as they have
+    them.
     """
 
     breaks: deque[int] = field(default_factory=deque)
@@ -82,6 +101,7 @@ class MemorySource(Shelf):
     asked: list[tuple[Digest, int, int | None]] = field(default_factory=list)
     sent: int = 0
     chunk_bytes: int = 10
+    mirrors: list[MemorySource] = field(default_factory=list)
 
     def put(self, ref: Reference, manifest: RawManifest, contents: Iterable[bytes]) -> None:
         """An image with what it is made of."""
@@ -92,8 +112,14 @@ class MemorySource(Shelf):
     @asynccontextmanager
     async def blob(
         self, ref: Reference, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    ) -> AsyncIterator[MemoryReading]:
         assert ref.digest is not None
+        for mirror in self.mirrors:
+            if start >= len(mirror.lies.get(ref.digest, mirror.blobs.get(ref, b""))):
+                continue
+            async with mirror.blob(ref, start, stop) as reading:
+                yield MemoryReading(MIRROR, reading.chunks, partial(self._leave, mirror))
+            return
         self.asked.append((ref.digest, start, stop))
         await self.opens()
         if ref not in self.blobs:
@@ -101,7 +127,11 @@ class MemorySource(Shelf):
         data = self.lies.get(ref.digest, self.blobs[ref])
         if start >= len(data):
             raise CopyError(f"{ref.place} answered 416", Where(str(ref.place)))
-        yield self._chunks(ref.place, data[start:stop])
+        yield MemoryReading(ref.place, self._chunks(ref.place, data[start:stop]), lambda: False)
+
+    def _leave(self, mirror: MemorySource) -> bool:
+        self.mirrors = [other for other in self.mirrors if other is not mirror]
+        return True
 
     async def _chunks(self, place: Registry, data: bytes) -> AsyncIterator[bytes]:
         end = self.breaks.popleft() if self.breaks else None

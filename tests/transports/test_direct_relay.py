@@ -153,6 +153,77 @@ def test_whoever_breaks_the_right_bytes_arrive(
     assert link.arrived
 
 
+def a_mirror(link: Link, **how: Any) -> MemorySource:
+    """A mirror that has the blob of `link`."""
+    return MemorySource(blobs={link.need.source: link.data}, **how)
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+@pytest.mark.parametrize("instead", [DATA[:-1] + b"?", b"?" * 100, b"?" * 300, DATA + b"?" * 50])
+async def test_a_mirror_that_sends_other_bytes_is_left_and_the_registry_itself_sends_them(
+    instead: bytes, retries: int
+) -> None:
+    link = Link(retries=retries)
+    lying = a_mirror(link, lies={link.need.target.digest: instead})
+    link.source.mirrors = [lying]
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert link.source.mirrors == []
+
+
+async def test_wrong_bytes_of_a_mirror_never_become_a_blob_and_are_told() -> None:
+    link = Link()
+    link.source.mirrors = [a_mirror(link, lies={link.need.target.digest: b"?" * 256})]
+    assert await link.relay().move(link.need)
+    assert [what.split()[0] for what in link.target.done] == ["begin", "begin", "sent"]
+    assert link.target.cancelled == [link.need.target]
+    (told,) = link.listener.texts("Retried")
+    assert "m.example sent other bytes" in str(told)
+    assert sum(link.moved) == 2 * len(DATA)
+
+
+async def test_of_mirrors_each_is_left_that_lies_before_the_registry_is_asked() -> None:
+    link = Link()
+    mirrors = [a_mirror(link, lies={link.need.target.digest: bytes(256)}) for _ in range(3)]
+    link.source.mirrors = list(mirrors)
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert [len(each.asked) for each in (*mirrors, link.source)] == [1, 1, 1, 1]
+
+
+async def test_a_registry_that_lies_as_its_mirror_does_is_named_after_one_try() -> None:
+    link = Link()
+    lies = {link.need.target.digest: bytes(256)}
+    link.source.mirrors, link.source.lies = [a_mirror(link, lies=lies)], lies
+    with pytest.raises(DigestMismatch, match=r"s\.example sent other bytes"):
+        await link.relay().move(link.need)
+    assert len(link.source.asked) == 1
+    assert link.need.target not in link.target.blobs
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+async def test_where_a_mirror_breaks_for_good_the_registry_goes_on_in_the_same_upload(
+    retries: int,
+) -> None:
+    link = Link(retries=retries)
+    mirror = a_mirror(link, breaks=deque([100, *[0] * 50]))
+    link.source.mirrors = [mirror]
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert [start for _, start, _ in mirror.asked] == [0, *[100] * retries]
+    assert [start for _, start, _ in link.source.asked] == [100]
+    assert len(link.target.done) == 2, "one upload was begun, and it was sent"
+    assert sum(link.moved) == len(DATA)
+
+
+async def test_a_registry_that_breaks_for_good_behind_its_mirror_fails_the_blob() -> None:
+    link = Link(retries=1, source=MemorySource(breaks=deque([0] * 50)))
+    link.source.mirrors = [a_mirror(link, breaks=deque([100, *[0] * 50]))]
+    with pytest.raises(RegistryUnavailable, match=r"s\.example broke"):
+        await link.relay().move(link.need)
+    assert link.target.cancelled == [link.need.target]
+
+
 async def test_a_source_that_stays_away_is_asked_as_often_as_retries_say_and_no_more() -> None:
     breaks = deque([50, *[0] * 100])
     link = Link(retries=2, source=MemorySource(breaks=breaks), target=MemoryTarget(resumes=True))

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -36,6 +37,22 @@ T = TypeVar("T")
 
 IDLE_SECONDS = 60.0
 _MISSES_MAX = 3  # failures in a row, before a mirror is left out for the rest of the run
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The bytes of a blob as they come, unchecked. `place`: who sends them.
+
+    `distrust`, where they are wrong or do not come: a mirror that sends them is asked for nothing
+    more. False: it is the registry itself, and nobody else can be asked.
+    """
+
+    place: Registry
+    _chunks: AsyncIterator[bytes]
+    distrust: Callable[[], bool]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
 
 
 class RegistryClient:
@@ -108,19 +125,19 @@ class RegistryClient:
     @asynccontextmanager
     async def blob(
         self, ref: Reference, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    ) -> AsyncIterator[Reading]:
         """The bytes of a blob from `start`, up to `stop` where given: as they come, unchecked.
 
         Raises CopyError, with the registry alone, also while they come; NotFound without such a
         blob. (RFC 9110 §14.2; a server that knows no ranges sends all, and what was not asked for
         is dropped here.)
         """
-        answer, skip = await self._first(
+        session, answer, skip = await self._first(
             ref, lambda session: _open_blob(session, ref, byte_range(start, stop), start)
         )
         try:
-            length = None if stop is None else stop - start
-            yield between(answer.chunks(), skip, length)
+            chunks = between(answer.chunks(), skip, None if stop is None else stop - start)
+            yield Reading(session.place, chunks, lambda: self._leave_out(session, ref.place))
         finally:
             answer.close()
 
@@ -176,19 +193,31 @@ class RegistryClient:
     async def _first(self, ref: Reference, attempt: Callable[[Session], Awaitable[T]]) -> T:
         """What the mirrors have, in their order, else what the registry itself says.
 
-        A mirror's failure is none: it only costs the time, and after some of them it is left out.
+        A mirror's failure is none: it only costs the time, and after some of them it is left out,
+        at once where it sends wrong bytes.
         """
         for mirror in self._mirrors_of(ref.place):
             if self._misses[mirror] < _MISSES_MAX:
                 try:
                     found = await attempt(mirror)
+                except DigestMismatch:
+                    self._misses[mirror] = _MISSES_MAX
+                    continue
                 except CopyError:
                     self._misses[mirror] += 1
                     continue
-                self._misses[mirror] = 0
+                if self._misses[mirror] < _MISSES_MAX:  # or it has been left out meanwhile
+                    self._misses[mirror] = 0
                 if found is not None:
                     return found
         return await attempt(self._session(ref.place))
+
+    def _leave_out(self, session: Session, place: Registry) -> bool:
+        """Ask it for nothing more, if it stands in for `place`."""
+        if session not in self._mirrors_of(place):
+            return False
+        self._misses[session] = _MISSES_MAX
+        return True
 
     def _mirrors_of(self, place: Registry) -> tuple[Session, ...]:
         if place not in self._mirrors:
@@ -259,14 +288,14 @@ async def _config(session: Session, ref: Reference) -> bytes:
 
 async def _open_blob(
     session: Session, ref: Reference, headers: Mapping[str, str], start: int
-) -> tuple[Streamed, int]:
-    """A blob's answer, and how many of its bytes are before `start`."""
+) -> tuple[Session, Streamed, int]:
+    """Who answers for a blob, the answer, and how many of its bytes are before `start`."""
     path = f"blobs/{ref.digest}"
     answer = await session.ask(Ask("GET", ref.repository, path, Kind.BLOBS, headers, most=None))
     if not isinstance(answer, Streamed):
         raise blob_missing(ref) if answer.status == 404 else session.failure(answer)
     try:
-        return answer, skipped(answer, ref, start)
+        return session, answer, skipped(answer, ref, start)
     except CopyError:
         answer.close()
         raise

@@ -86,6 +86,11 @@ class Session:
         self.ways = self.quirks.ways
         self.mounts = self.tells = True
 
+    @property
+    def place(self) -> Registry:
+        """Which registry it asks."""
+        return self._place
+
     async def ask(self, ask: Ask) -> Answer:
         """Ask, on the terms that the registry sets.
 

@@ -14,15 +14,31 @@ from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.transports.contracts import Manifests
 
 
+class Reading(Protocol):
+    """The bytes of a blob as they come, unchecked. Raises CopyError while they do."""
+
+    @property
+    def place(self) -> Registry:
+        """Who sends them: the registry that was asked, or a mirror of it."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def distrust(self) -> bool:
+        """Ask whoever sends them for nothing more: they are wrong, or do not come.
+
+        True: somebody else can be asked. False: there is nobody else, and nothing changes.
+        """
+
+
 class Source(Manifests, Protocol):
     """Where images come from."""
 
     def blob(
         self, ref: Reference, start: int = 0, stop: int | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The bytes of the blob from `start`, up to `stop` where given: as they come, unchecked.
+    ) -> AbstractAsyncContextManager[Reading]:
+        """The bytes of the blob from `start`, up to `stop` where given.
 
-        Raises also while they come; NotFound without such a blob.
+        Raises NotFound without such a blob.
         """
 
 

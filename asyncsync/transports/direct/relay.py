@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from asyncsync.model.job import Step
 from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.retrying import may_retry, pause
 from asyncsync.transports.direct.blobs import Need
-from asyncsync.transports.direct.contracts import Source, Target, Upload
+from asyncsync.transports.direct.contracts import Reading, Source, Target, Upload
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both, every
@@ -136,6 +136,8 @@ class _Transfer:
             if not 0 < self.start <= self.content.given:
                 self.upload = None
                 await upload.cancel()
+            if at_source and self.content.renew(at_source):
+                return await self.attempt()
             raise at_source.given_up() if at_source else error from None
         except BaseException:
             await upload.cancel()
@@ -200,6 +202,9 @@ class Stream:
         self._idle_seconds = idle_seconds
         self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
         self.given = 0
+        self._reading: Reading | None = None  # the one that is under way
+        self._read_from: list[Reading] = []  # of which the bytes are that were hashed
+        self._renewable = False
         self._whole = b""  # all of it, and right, if it was fetched
         self.failure: CopyError | None = None
         self.watch = CancelScope()
@@ -230,6 +235,7 @@ class Stream:
         if not self.size:
             self._check()  # there is no last chunk to hold back
         while at < stop:
+            self._reading = None
             try:
                 async with self._opened(at, stop) as chunks:
                     async for chunk in chunks:
@@ -243,15 +249,34 @@ class Stream:
                     short = DigestMismatch(f"{what} bytes", self._where, transient=True)
                     raise short
             except CopyError as error:
+                if error is self.failure:  # with a wrong digest there is nothing to go on with
+                    raise
                 if at > since:  # it came on: another try has as good a chance as the first
                     attempt, since = 1, at
                     short = short if error is short else None
-                if not may_retry(error, attempt, self._steps.retrying.retries):
+                if may_retry(error, attempt, self._steps.retrying.retries):
+                    await self._pause(error, attempt)
+                    attempt += 1
+                elif self._reading and self._reading.distrust():  # a mirror: another one goes on
+                    self._steps.retried(attempt + 1, 0.0, error)
+                    attempt, since, short = 1, at, None
+                else:
                     # There is nothing behind the end: what it says to that is no better reason.
                     self.failure = short or error
                     raise self.failure from None
-                await self._pause(error, attempt)
-                attempt += 1
+
+    def renew(self, failed: CopyError) -> bool:
+        """Begin anew, if what failed were wrong bytes of a mirror: somebody else sends the next.
+
+        False: nobody else can be asked, or it was something else.
+        """
+        if not self._renewable:
+            return False
+        self._steps.retried(2, 0.0, failed)
+        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
+        self.given, self._renewable = 0, False
+        self._read_from.clear()
+        return True
 
     def tell(self) -> None:
         """Tell what came in since the last time."""
@@ -264,13 +289,15 @@ class Stream:
         return Where(str(self._ref.place))
 
     @asynccontextmanager
-    async def _opened(self, start: int, stop: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def _opened(self, start: int, stop: int) -> AsyncIterator[AsyncIterable[bytes]]:
         if self._whole:
             yield _alone(self._whole[start:stop])
             return
         end = stop if stop < self.size else None
-        async with self._source.blob(self._ref, start, end) as chunks:
-            yield chunks
+        async with self._source.blob(self._ref, start, end) as reading:
+            self._reading = reading
+            self._read_from.append(reading)
+            yield reading
 
     def _take(self, at: int, chunk: bytes, stop: int) -> None:
         """Count and hash a chunk; wrong ones go no further."""
@@ -290,10 +317,14 @@ class Stream:
             self._check()
 
     def _check(self) -> None:
-        if self._hash.hexdigest() != self.digest.hex:
-            what = f"{self._ref.place} sent other bytes than {self.digest} names"
-            self.failure = DigestMismatch(what, self._where)
-            raise self.failure
+        if self._hash.hexdigest() == self.digest.hex:
+            return
+        sender = self._reading.place if self._reading else self._ref.place
+        what = f"{sender} sent other bytes than {self.digest} names"
+        self.failure = DigestMismatch(what, self._where)
+        distrusted = [reading.distrust() for reading in self._read_from]  # each of them
+        self._renewable = any(distrusted)
+        raise self.failure
 
     async def _paced(self, count: int) -> None:
         if self._pace.bounded:

@@ -461,6 +461,58 @@ async def test_a_proxy_that_refuses_is_told() -> None:
 CONFIG = b'{"os": "linux", "architecture": "amd64"}'
 
 
+@asynccontextmanager
+async def asking_a_mirror(
+    server: Scripted, mirror: Scripted
+) -> AsyncIterator[tuple[RegistryClient, Reference]]:
+    """A client that asks `mirror` before `server`, and a reference to ask for."""
+    access = Access(
+        plain_http=frozenset({server.host}), mirrors={server.host: (f"http://{mirror.host}",)}
+    )
+    async with asking(server, access=access) as client:
+        yield client, reference(server)
+
+
+async def with_config(request: web.BaseRequest) -> web.Response:
+    return web.Response(body=CONFIG) if "/blobs/" in request.path else manifest_answer()
+
+
+@pytest.mark.parametrize("first", ["manifest", "config"])
+async def test_a_mirror_that_sends_wrong_bytes_is_asked_for_nothing_more(first: str) -> None:
+    async def lie(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=b'{"schemaVersion": 2}', content_type=MANIFEST_TYPE)
+
+    async with (
+        scripted(lie) as mirror,
+        scripted(with_config) as server,
+        asking_a_mirror(server, mirror) as (client, ref),
+    ):
+        for what in (first, "manifest", "config"):
+            if what == "manifest":
+                assert (await client.manifest(ref.by_digest(DIGEST))).data == MANIFEST
+            else:
+                assert await client.config(ref.by_digest(Digest.of(CONFIG))) == CONFIG
+    assert len(mirror.requests) == 1
+    assert len(server.requests) == 3
+
+
+async def test_a_mirror_whose_bytes_are_distrusted_is_asked_for_nothing_more() -> None:
+    async with (
+        scripted(with_config) as mirror,
+        scripted(with_config) as server,
+        asking_a_mirror(server, mirror) as (client, ref),
+    ):
+        async with client.blob(ref.by_digest(Digest.of(CONFIG))) as reading:
+            assert str(reading.place) == mirror.host
+            assert reading.distrust()
+        async with client.blob(ref.by_digest(Digest.of(CONFIG))) as reading:
+            assert str(reading.place) == server.host
+            assert not reading.distrust()
+            assert b"".join([chunk async for chunk in reading]) == CONFIG
+        assert await client.resolve(ref) is not None
+    assert len(mirror.requests) == 1
+
+
 async def test_a_config_is_fetched_by_its_digest_and_checked() -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response(body=CONFIG if request.path.endswith("1") else b"something else")
