@@ -40,12 +40,14 @@ def broken(place: Registry, *, transient: bool = True) -> RegistryUnavailable:
 class Shelf:
     """What a registry holds: manifests by tag and digest, blobs by digest, in repositories.
 
-    `unreachable`: what the next looks at a manifest raise; `looks`: how many there were.
+    `unreachable`: what the next looks at a manifest raise; `looks`: how many there were;
+    `configs`: those that were read to see what is in them.
     """
 
     manifests: dict[Reference, RawManifest] = field(default_factory=dict)
     unreachable: deque[CopyError] = field(default_factory=deque)
     looks: int = 0
+    configs: list[Reference] = field(default_factory=list)
     blobs: dict[Reference, bytes] = field(default_factory=dict)
 
     def hold(self, ref: Reference, manifest: RawManifest) -> None:
@@ -67,6 +69,7 @@ class Shelf:
 
     async def config(self, ref: Reference) -> bytes:
         await checkpoint()
+        self.configs.append(ref)
         return self.blobs[ref]
 
 

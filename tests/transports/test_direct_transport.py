@@ -369,6 +369,24 @@ async def test_exact_leaves_only_the_very_image_as_unchanged(
     assert await registries.copy(at, exact=True) == Copied(INDEX.digest, changed=False)
 
 
+@pytest.mark.parametrize("update", [False, True])
+async def test_the_config_that_says_what_an_image_is_for_is_read_once(update: bool) -> None:
+    registries = Registries()
+    config = b'{"os":"linux","architecture":"amd64"}'
+    entry = {"mediaType": OCI_CONFIG, "digest": str(Digest.of(config)), "size": len(config)}
+    image = manifests.raw(OCI_MANIFEST, {"schemaVersion": 2, "config": entry, "layers": []})
+    at = job("single", "1", "linux/amd64")
+    registries.source.put(at.source, image, (config,))
+    if update:
+        registries.target.manifests[at.target] = INDEX
+    assert await registries.copy(at) == Copied(image.digest)
+    assert registries.source.configs == [at.source.by_digest(Digest.of(config))]
+    assert registries.source.asked == []
+    assert registries.target.blobs[at.target.by_digest(Digest.of(config))] == config
+    moved = [event.count for event in registries.listener.texts("BytesMoved")]  # type: ignore[union-attr]
+    assert sum(moved) == len(config)
+
+
 async def test_a_single_image_for_another_platform_is_told_with_image_and_step() -> None:
     registries = Registries()
     config = b'{"os":"linux","architecture":"s390x"}'

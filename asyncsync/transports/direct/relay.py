@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from anyio import CancelScope, current_time, move_on_after
 
@@ -36,14 +37,16 @@ DIGESTED_A_SECOND = 4 * 1024 * 1024  # bytes; a registry reads all again before 
 # So much is in the reader's buffer before anybody could stop it: nothing is lost but these bytes.
 EARLY_BYTES_MAX = 64 * 1024
 _TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
+_NOTHING: Mapping[Reference, bytes] = MappingProxyType({})
 _WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
 
 
 class Relay:
     """Moves the blobs of one image (`blobs.Mover`). Its failures are this image's alone.
 
-    `early`: the target is not likely to have anything, so small blobs are read while it is asked.
-    `idle_seconds`: how long the target may take no byte that is ready for it.
+    `held`: blobs that were read already, and are right. `early`: the target is not likely to have
+    anything, so small blobs are read while it is asked. `idle_seconds`: how long the target may
+    take no byte that is ready for it.
     """
 
     def __init__(
@@ -54,11 +57,12 @@ class Relay:
         pace: Pace,
         moved: Callable[[int], None],
         *,
+        held: Mapping[Reference, bytes] = _NOTHING,
         early: bool = False,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._source, self._target, self._idle_seconds = source, target, idle_seconds
-        self._early = early
+        self._held, self._early = held, early
         self._steps, self._pace, self._moved = steps, pace, moved
         self._begun: dict[Need, Upload] = {}  # by a mount that was answered with an upload
         self._doubted: set[Need] = set()
@@ -80,6 +84,7 @@ class Relay:
             self._steps,
             self._pace,
             self._moved,
+            whole=self._held.get(need.source, b""),
             idle_seconds=self._idle_seconds,
         )
         begin = self._target.begin_anew if need in self._doubted else self._target.begin
@@ -192,6 +197,7 @@ class Stream:
         pace: Pace,
         moved: Callable[[int], None],
         *,
+        whole: bytes = b"",
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         assert ref.digest is not None  # noqa: S101  a `Need` has one
@@ -205,7 +211,7 @@ class Stream:
         self._reading: Reading | None = None  # the one that is under way
         self._read_from: list[Reading] = []  # of which the bytes are that were hashed
         self._renewable = False
-        self._whole = b""  # all of it, and right, if it was fetched
+        self._whole = whole  # all of it, and right, if it was fetched
         self.failure: CopyError | None = None
         self.watch = CancelScope()
 

@@ -7,7 +7,7 @@ never sees half an image, and only the target's word makes one `copied`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -77,6 +77,7 @@ class DirectTransport:
             root = await self._read(job, found, steps)
             if there and there.digest in self._known(job, root):
                 return Copied(there.digest, changed=False)
+            config = await self._checked_config(job, root, steps)
             graph = await self._graph(job, root, steps)
             if there and there.digest in self._forms(graph):
                 return Copied(there.digest, changed=False)
@@ -88,6 +89,7 @@ class DirectTransport:
             self._pace,
             lambda count: observe(BytesMoved(job, count)),
             early=there is None,
+            held=config,
             idle_seconds=self._idle_seconds,
         )
         placing = _Placing(self._blobs, relay, self._target, job, steps, observe, there is not None)
@@ -123,26 +125,33 @@ class DirectTransport:
 
     async def _graph(self, job: CopyJob, root: RawManifest, steps: Steps) -> Graph:
         with _resolving(job):
-            if root.media_type not in INDEX_TYPES and job.platforms:
-                await self._check_platform(job, root, steps)
             return await walk(
                 root, lambda named: self._read(job, named, steps), job.source, job.platforms
             )
 
-    async def _check_platform(self, job: CopyJob, raw: RawManifest, steps: Steps) -> None:
-        """A single image says in its config what it runs on; one without a word is taken."""
+    async def _checked_config(
+        self, job: CopyJob, raw: RawManifest, steps: Steps
+    ) -> Mapping[Reference, bytes]:
+        """What was read of a single image to see that it is for the platforms asked for.
+
+        It says in its config what it runs on; one without a word is taken.
+        """
+        if not job.platforms or raw.media_type in INDEX_TYPES:
+            return {}
         try:
             image = parse_manifest(raw)
         except ValueError:
-            return  # `walk` says what is wrong with it
+            return {}  # `walk` says what is wrong with it
         if not isinstance(image, ImageManifest):
-            return
+            return {}
         ref = job.source.by_digest(image.config.digest)
-        given = platform_of(await steps.part(Step.RESOLVE, lambda: self._source.config(ref)))
+        config = await steps.part(Step.RESOLVE, lambda: self._source.config(ref))
+        given = platform_of(config)
         if given and not any(wanted.admits(given) for wanted in job.platforms):
             wanted = " or ".join(map(str, job.platforms))
             what = f"{job.source} is an image for {given}, not for {wanted}"
-            raise NoSuchPlatform(what, Where(str(job.source.place)))
+            raise NoSuchPlatform(what, Where(str(job.source.place), str(job.source), Step.RESOLVE))
+        return {ref: config} if len(config) == image.config.size else {}
 
     def _forms(self, graph: Graph) -> Set[Digest]:
         """What had to be made of the image, perhaps, for this target in an earlier run."""
