@@ -120,6 +120,13 @@ async def test_an_early_read_that_brings_something_else_is_no_more_than_no_early
     assert link.target.blobs == {}
 
 
+async def test_an_early_read_that_breaks_is_a_try_like_any_other() -> None:
+    link = Link(source=MemorySource(breaks=deque([0, 0, 0])))
+    assert await link.relay(early=True).move(link.need)
+    assert link.arrived
+    assert len(link.listener.texts("Retried")) == 3
+
+
 async def test_only_small_blobs_are_read_early() -> None:
     link = Link(b"x" * (EARLY_BYTES_MAX + 1), source=MemorySource(opens=sleep_forever))
     link.target.blobs[link.need.target] = link.data

@@ -212,24 +212,26 @@ class Stream:
         self._read_from: list[Reading] = []  # of which the bytes are that were hashed
         self._renewable = False
         self._whole = whole  # all of it, and right, if it was fetched
+        self._missed: CopyError | None = None  # why it was not
         self.failure: CopyError | None = None
         self.watch = CancelScope()
 
     async def fetch(self) -> None:
         """Read all of it now, to be given out later; for small blobs.
 
-        What goes wrong here is told by `read`, which then asks the source itself.
+        What goes wrong here is the first failure of `read`, which then asks the source again.
         """
         if self._whole:
             return
-        data = bytearray()
+        data, self._missed, self._reading = bytearray(), None, None
         try:
-            async with self._source.blob(self._ref) as chunks:
-                async for chunk in chunks:
+            async with self._source.blob(self._ref) as self._reading:
+                async for chunk in self._reading:
                     data += chunk
                     if len(data) > self.size:
-                        return
-        except CopyError:
+                        return  # `read` says so
+        except CopyError as error:
+            self._missed = error
             return
         if Digest.of(bytes(data), self.digest.algorithm) == self.digest:
             self._whole = bytes(data)
@@ -241,7 +243,6 @@ class Stream:
         if not self.size:
             self._check()  # there is no last chunk to hold back
         while at < stop:
-            self._reading = None
             try:
                 async with self._opened(at, stop) as chunks:
                     async for chunk in chunks:
@@ -299,7 +300,10 @@ class Stream:
         if self._whole:
             yield _alone(self._whole[start:stop])
             return
-        end = stop if stop < self.size else None
+        missed, self._missed = self._missed, None
+        if missed:  # of the reading that was under way
+            raise missed
+        self._reading, end = None, stop if stop < self.size else None
         async with self._source.blob(self._ref, start, end) as reading:
             self._reading = reading
             self._read_from.append(reading)
