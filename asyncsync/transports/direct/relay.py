@@ -1,44 +1,30 @@
-"""One blob from a source into a target, as a stream: nothing is kept but a chunk.
+"""One blob into a target, as a stream: nothing is kept but a chunk.
 
-A source that breaks goes on inside the same upload, by a range; a target that breaks is asked how
-far it came, and where it cannot say so the blob starts again. The last chunk is held back until
-the digest is right, so wrong bytes never become a blob at the target.
+A target that breaks is asked how far it came, and where it cannot say so the blob starts again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from anyio import CancelScope, current_time, move_on_after
+from anyio import CancelScope, move_on_after
 
-from asyncsync.model.errors import (
-    CopyError,
-    DigestMismatch,
-    TimedOut,
-    Where,
-)
+from asyncsync.model.errors import CopyError, TimedOut, Where
 from asyncsync.model.job import Step
-from asyncsync.model.reference import Digest, Reference, Registry
-from asyncsync.retrying import may_retry, pause
+from asyncsync.model.reference import Reference, Registry
 from asyncsync.transports.direct.blobs import Need
-from asyncsync.transports.direct.contracts import Reading, Source, Target, Upload
+from asyncsync.transports.direct.contracts import Source, Target, Upload
 from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.stream import IDLE_SECONDS, Stream
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both, every
 
-IDLE_SECONDS = 75.0  # without a byte taken; the source's own silence ends earlier, by its reader
 CLOSE_SECONDS = 1.0  # for all that an image has begun; a stop promises to end within 5
-DIGESTED_A_SECOND = 4 * 1024 * 1024  # bytes; a registry reads all again before it answers the last
 # So much is in the reader's buffer before anybody could stop it: nothing is lost but these bytes.
 EARLY_BYTES_MAX = 64 * 1024
-_TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
 _NOTHING: Mapping[Reference, bytes] = MappingProxyType({})
-_WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
 
 
 class Relay:
@@ -179,188 +165,3 @@ class _Transfer:
         if watch.cancelled_caught:
             what = f"{where.registry} took no more of {self.need.target.digest} and said nothing"
             raise TimedOut(what, where, transient=True)
-
-
-class Stream:
-    """The bytes of a blob, read from its source as they are wanted (`contracts.Content`).
-
-    `given`: how many were given out at the most. `failure`: what ended the last reading; whoever
-    sends the bytes hears of it only in the words of his own connection.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        ref: Reference,
-        size: int,
-        steps: Steps,
-        pace: Pace,
-        moved: Callable[[int], None],
-        *,
-        whole: bytes = b"",
-        idle_seconds: float = IDLE_SECONDS,
-    ) -> None:
-        assert ref.digest is not None  # noqa: S101  a `Need` has one
-        self._source, self._ref, self._steps, self._pace = source, ref, steps, pace
-        self.digest: Digest = ref.digest
-        self.size = size
-        self._moved, self._untold = moved, 0
-        self._idle_seconds = idle_seconds
-        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
-        self.given = 0
-        self._reading: Reading | None = None  # the one that is under way
-        self._read_from: list[Reading] = []  # of which the bytes are that were hashed
-        self._renewable = False
-        self._whole = whole  # all of it, and right, if it was fetched
-        self._missed: CopyError | None = None  # why it was not
-        self.failure: CopyError | None = None
-        self.watch = CancelScope()
-
-    async def fetch(self) -> None:
-        """Read all of it now, to be given out later; for small blobs.
-
-        What goes wrong here is the first failure of `read`, which then asks the source again.
-        """
-        if self._whole:
-            return
-        data, self._missed, self._reading = bytearray(), None, None
-        try:
-            async with self._source.blob(self._ref) as self._reading:
-                async for chunk in self._reading:
-                    data += chunk
-                    if len(data) > self.size:
-                        return  # `read` says so
-        except CopyError as error:
-            self._missed = error
-            return
-        if Digest.of(bytes(data), self.digest.algorithm) == self.digest:
-            self._whole = bytes(data)
-
-    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `stop`, gone on with where a source breaks off."""
-        at, attempt, since = start, 1, start
-        short: DigestMismatch | None = None
-        if not self.size:
-            self._check()  # there is no last chunk to hold back
-        while at < stop:
-            try:
-                async with self._opened(at, stop) as chunks:
-                    async for chunk in chunks:
-                        self._take(at, chunk, stop)
-                        at += len(chunk)
-                        await self._paced(len(chunk))
-                        self._stirred(last=at == stop)
-                        yield chunk
-                if at < stop:
-                    what = f"{self._ref.place} ended {self._ref.digest} at {at} of {self.size}"
-                    short = DigestMismatch(f"{what} bytes", self._where, transient=True)
-                    raise short
-            except CopyError as error:
-                if error is self.failure:  # with a wrong digest there is nothing to go on with
-                    raise
-                if at > since:  # it came on: another try has as good a chance as the first
-                    attempt, since = 1, at
-                    short = short if error is short else None
-                if may_retry(error, attempt, self._steps.retrying.retries):
-                    await self._pause(error, attempt)
-                    attempt += 1
-                elif self._reading and self._reading.distrust():  # a mirror: another one goes on
-                    self._steps.retried(attempt + 1, 0.0, error)
-                    attempt, since, short = 1, at, None
-                else:
-                    # There is nothing behind the end: what it says to that is no better reason.
-                    self.failure = short or error
-                    raise self.failure from None
-
-    def renew(self, failed: CopyError) -> bool:
-        """Begin anew, if what failed were wrong bytes of a mirror: somebody else sends the next.
-
-        False: nobody else can be asked, or it was something else.
-        """
-        if not self._renewable:
-            return False
-        self._steps.retried(2, 0.0, failed)
-        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
-        self.given, self._renewable = 0, False
-        self._read_from.clear()
-        return True
-
-    def tell(self) -> None:
-        """Tell what came in since the last time."""
-        if self._untold:
-            self._moved(self._untold)
-            self._untold = 0
-
-    @property
-    def _where(self) -> Where:
-        return Where(str(self._ref.place))
-
-    @asynccontextmanager
-    async def _opened(self, start: int, stop: int) -> AsyncIterator[AsyncIterable[bytes]]:
-        if self._whole:
-            yield _alone(self._whole[start:stop])
-            return
-        missed, self._missed = self._missed, None
-        if missed:  # of the reading that was under way
-            raise missed
-        self._reading, end = None, stop if stop < self.size else None
-        async with self._source.blob(self._ref, start, end) as reading:
-            self._reading = reading
-            self._read_from.append(reading)
-            yield reading
-
-    def _take(self, at: int, chunk: bytes, stop: int) -> None:
-        """Count and hash a chunk; wrong ones go no further."""
-        end = at + len(chunk)
-        if end > stop:
-            what = f"{self._ref.place} sends more than the {self.size} bytes of {self.digest}"
-            raise DigestMismatch(what, self._where)
-        if end > self.given:  # what is read again was hashed before
-            self._hash.update(chunk[self.given - at :] if self.given > at else chunk)
-            self.given = end
-        elif self._whole:  # it came in once
-            return
-        self._untold += len(chunk)
-        if self._untold >= _TOLD_BYTES:
-            self.tell()
-        if end == self.size:
-            self._check()
-
-    def _check(self) -> None:
-        if self._hash.hexdigest() == self.digest.hex:
-            return
-        sender = self._reading.place if self._reading else self._ref.place
-        what = f"{sender} sent other bytes than {self.digest} names"
-        self.failure = DigestMismatch(what, self._where)
-        distrusted = [reading.distrust() for reading in self._read_from]  # each of them
-        self._renewable = any(distrusted)
-        raise self.failure
-
-    async def _paced(self, count: int) -> None:
-        if self._pace.bounded:
-            self._hold_watch()
-            await self._pace.passed(count)
-
-    def _stirred(self, *, last: bool) -> None:
-        """Put off the idle watch: a chunk is ready for the target."""
-        digesting = self.size / DIGESTED_A_SECOND if last else 0.0
-        until = current_time() + self._idle_seconds + digesting
-        if abs(until - self.watch.deadline) > min(_WATCH_SECONDS, self._idle_seconds / 4):
-            self.watch.deadline = until
-
-    def _hold_watch(self) -> None:
-        """Until the next chunk, the target waits for us and not we for it."""
-        if self.watch.deadline != math.inf:
-            self.watch.deadline = math.inf
-
-    async def _pause(self, error: CopyError, attempt: int) -> None:
-        """Wait before the source is asked again."""
-        retrying = self._steps.retrying
-        seconds = pause(error, attempt, retrying.chance())
-        self._steps.retried(attempt + 1, seconds, error)
-        self._hold_watch()
-        await retrying.sleep(seconds)
-
-
-async def _alone(chunk: bytes) -> AsyncIterator[bytes]:
-    yield chunk

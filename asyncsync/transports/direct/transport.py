@@ -39,7 +39,8 @@ from asyncsync.transports.direct.contracts import Source, Target
 from asyncsync.transports.direct.graph import Graph, Node, levels
 from asyncsync.transports.direct.lanes import Lanes
 from asyncsync.transports.direct.pace import Pace
-from asyncsync.transports.direct.relay import IDLE_SECONDS, Relay
+from asyncsync.transports.direct.relay import Relay
+from asyncsync.transports.direct.stream import IDLE_SECONDS
 from asyncsync.transports.direct.walking import walk
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both, every
