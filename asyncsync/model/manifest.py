@@ -99,12 +99,25 @@ class RawManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A target's own word for a manifest that it took: its `digest` there.
+
+    `subject`: to which manifest's referrers it has added this one, if it keeps such lists (OCI
+    distribution-spec, “Pushing Manifests with Subject”).
+    """
+
+    digest: Digest
+    subject: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """One image for several platforms."""
 
     manifests: tuple[Descriptor, ...]
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: _NO_ANNOTATIONS, hash=False)
+    artifact_type: str | None = None
 
     @property
     def images(self) -> tuple[Descriptor, ...]:
@@ -164,7 +177,7 @@ def parse_manifest(raw: RawManifest) -> Index | ImageManifest:
         children = _descriptors(body, "manifests", _CHILDREN_MAX)
         if any(child.size > MANIFEST_BYTES_MAX for child in children):
             raise ValueError(f"the manifest names one of more than {MANIFEST_BYTES_MAX >> 20} MiB")
-        return Index(children, subject, annotations)
+        return Index(children, subject, annotations, _text(body.get("artifactType")))
     return ImageManifest(
         _descriptor(body.get("config")),
         _descriptors(body, "layers", _LAYERS_MAX),

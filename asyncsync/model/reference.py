@@ -201,6 +201,23 @@ class Reference:
         """The same repository, asked by `digest` alone."""
         return replace(self, tag=None, digest=digest)
 
+    def by_tag(self, tag: str) -> Reference:
+        """The same repository, asked by `tag` alone."""
+        return replace(self, tag=tag, digest=None)
+
+
+def is_tag(text: str) -> bool:
+    """Whether a registry can have a tag of this name (distribution-spec, “Pulling manifests”)."""
+    return _TAG.fullmatch(text) is not None
+
+
+def referrers_tag(digest: Digest) -> str:
+    """Under which tag clients list what refers to `digest`, where a registry keeps no such list.
+
+    (OCI distribution-spec, “Referrers Tag Schema”)
+    """
+    return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+
 
 def is_reference(text: str) -> bool:
     """Whether `text` names an image as it stands."""

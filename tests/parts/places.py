@@ -24,7 +24,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.events import Event
-from asyncsync.model.manifest import Descriptor, Index, RawManifest, parse_manifest
+from asyncsync.model.manifest import Descriptor, Index, RawManifest, Taken, parse_manifest
 from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.transports.direct.contracts import Content, Upload
 
@@ -195,7 +195,7 @@ class MemoryTarget(Shelf):
         self.done.append(f"anew {ref.digest}")
         return MemoryUpload(self, ref)
 
-    async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
+    async def put(self, ref: Reference, manifest: RawManifest) -> Taken:
         await checkpoint()
         where = Where(str(ref.place))
         if self.failing:
@@ -215,7 +215,7 @@ class MemoryTarget(Shelf):
                 raise BlobsUnknown(f"{ref.place} lacks a blob", where).naming(tuple(lacks))
         self.hold(ref, manifest)
         self.done.append(f"put {ref.tag if ref.digest is None else ref.digest}")
-        return manifest.digest
+        return Taken(manifest.digest)
 
     def mounts_after_manifest(self, place: Registry) -> bool:
         return self.after_manifest

@@ -18,13 +18,16 @@ from asyncsync.model.errors import CopyError, DigestMismatch, NotFound, Unsuppor
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     MANIFEST_BYTES_MAX,
+    OCI_INDEX,
     Descriptor,
     RawManifest,
+    Taken,
 )
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.reference import Digest, Reference, Registry, referrers_tag
 from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
+from asyncsync.stores.registry.listing import listed_in, referrers_of, tags_of
 from asyncsync.stores.registry.notices import Notices, Warn, nobody
 from asyncsync.stores.registry.quirks import Mounts, Quirks, quirks
 from asyncsync.stores.registry.ranges import between, byte_range, skipped
@@ -81,6 +84,8 @@ class RegistryClient:
         self._sessions: dict[Registry, Session] = {}
         self._mirrors: dict[Registry, tuple[Session, ...]] = {}
         self._misses: Counter[Session] = Counter()  # of mirrors, in a row
+        # Repositories where nobody but clients lists what refers to a manifest.
+        self._listless: set[tuple[Registry, str, str]] = set()
 
     async def __aenter__(self) -> Self:
         await self._wire.__aenter__()
@@ -157,8 +162,8 @@ class RegistryClient:
         """
         return await begin_anew(self._session(ref.place), ref)
 
-    async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
-        """Put `manifest` under the tag or digest of `ref`; the target's own word for its digest.
+    async def put(self, ref: Reference, manifest: RawManifest) -> Taken:
+        """Put `manifest` under the tag or digest of `ref`; the target's own word for it.
 
         Raises CopyError, with the registry alone: BlobsUnknown where it lacks what the manifest
         names, TypeRefused where it takes no manifest of this type.
@@ -184,7 +189,41 @@ class RegistryClient:
         if told is None or Digest.of(manifest.data, told.algorithm) != told:
             what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
             raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(ref.place.host))
-        return told
+        return Taken(told, digest_told(answer.headers, "OCI-Subject"))
+
+    async def tags(self, place: Registry, repository: str) -> tuple[str, ...]:
+        """All tags of a repository, in the order of the registry itself: no mirror is asked.
+
+        Raises CopyError, with the registry alone; NotFound if there is no such repository.
+        """
+        return await tags_of(self._session(place), Reference(place, repository, "latest"))
+
+    async def referrers(self, ref: Reference) -> tuple[Descriptor, ...]:
+        """What refers to the digest of `ref`, as the registry itself lists it, unchecked.
+
+        Where it keeps no list, that is the one that clients keep at a tag. No mirror is asked: one
+        that has no such list, or an old one, would hide signatures. Raises CopyError, with the
+        registry alone.
+        """
+        if ref.digest is None:
+            raise ValueError(f"{ref} has no digest to which something refers")
+        session = self._session(ref.place)
+        kind = (ref.place, ref.repository, ref.digest.algorithm)  # some know no sha512
+        if kind not in self._listless:
+            if (found := await referrers_of(session, ref)) is not None:
+                return found
+            self._listless.add(kind)
+        if not session.quirks.digest_tags:
+            return ()
+        at = ref.by_tag(referrers_tag(ref.digest))
+        seen = await _resolved(session, at, writes=False)  # a HEAD: most images have none
+        if seen is None or seen.media_type != OCI_INDEX:
+            return ()
+        return listed_in(await _read(session, at.by_digest(seen.digest), writes=False), ref)
+
+    def lists_by_tag(self, place: Registry) -> bool:
+        """Whether clients can keep a list of referrers there under a tag, as `sha256-<hex>`."""
+        return self._session(place).quirks.digest_tags
 
     def mounts_after_manifest(self, place: Registry) -> bool:
         """Whether it gives from one repository to another only what a manifest there names."""

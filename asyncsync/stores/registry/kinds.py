@@ -112,10 +112,10 @@ def _unsupported(what: str, ref: Reference) -> UnsupportedManifest:
     return UnsupportedManifest(what, Where(ref.place.host))
 
 
-def digest_told(headers: Mapping[str, str]) -> Digest | None:
+def digest_told(headers: Mapping[str, str], name: str = "Docker-Content-Digest") -> Digest | None:
     """The digest in an answer's header, if there is one and it can be read."""
     try:
-        return Digest.parse(headers.get("Docker-Content-Digest", ""))
+        return Digest.parse(headers.get(name, ""))
     except ValueError:  # missing, or of another form: then we hash
         return None
 

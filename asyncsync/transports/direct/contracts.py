@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from asyncsync.model.manifest import Descriptor, RawManifest
+from asyncsync.model.manifest import Descriptor, RawManifest, Taken
 from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.transports.contracts import Manifests
 
@@ -30,7 +30,14 @@ class Reading(Protocol):
         """
 
 
-class Source(Manifests, Protocol):
+class Lists(Protocol):
+    """Knows what refers to a manifest: signatures, SBOMs, attestations."""
+
+    async def referrers(self, ref: Reference) -> tuple[Descriptor, ...]:
+        """What is listed there as referring to the digest of `ref`, unchecked; nothing: none."""
+
+
+class Source(Manifests, Lists, Protocol):
     """Where images come from."""
 
     def blob(
@@ -70,7 +77,7 @@ class Upload(Protocol):
         """Tell the target that nothing will come of it. Never raises, never takes long."""
 
 
-class Target(Manifests, Protocol):
+class Target(Manifests, Lists, Protocol):
     """Where images go."""
 
     async def look(self, ref: Reference) -> Descriptor | None:
@@ -85,8 +92,8 @@ class Target(Manifests, Protocol):
     async def begin_anew(self, ref: Reference) -> Upload:
         """Begin to upload the blob `ref`, whatever the target says that it has."""
 
-    async def put(self, ref: Reference, manifest: RawManifest) -> Digest:
-        """Put `manifest` under the tag or digest of `ref`; the target's own word for its digest.
+    async def put(self, ref: Reference, manifest: RawManifest) -> Taken:
+        """Put `manifest` under the tag or digest of `ref`; the target's own word for it.
 
         Raises BlobsUnknown where it lacks what the manifest names, TypeRefused where it takes
         no manifest of this type.
@@ -94,3 +101,6 @@ class Target(Manifests, Protocol):
 
     def mounts_after_manifest(self, place: Registry) -> bool:
         """Whether it gives from one repository to another only what a manifest there names."""
+
+    def lists_by_tag(self, place: Registry) -> bool:
+        """Whether a list of referrers can stand there under a tag, as `sha256-<hex>`."""

@@ -244,7 +244,8 @@ class _Placing:
 
     async def _put(self, node: Node, ref: Reference) -> Digest:
         try:
-            return await self.steps.part(Step.COPY, lambda: self.target.put(ref, node.raw))
+            taken = await self.steps.part(Step.COPY, lambda: self.target.put(ref, node.raw))
+            return taken.digest
         except TypeRefused:
             self.refused = node
             raise

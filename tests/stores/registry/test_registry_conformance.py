@@ -193,7 +193,7 @@ async def cancel(client: Client, ref: Ref) -> object:
 
 
 async def put(client: Client, ref: Ref) -> object:
-    return str(await client.put(ref, RAW))
+    return str((await client.put(ref, RAW)).digest)
 
 
 async def missing_blobs(client: Client, ref: Ref) -> object:
@@ -873,4 +873,231 @@ def putting(name: str, answer: Any, gives: object, says: str = "", **more: Any) 
     ),
 )
 async def test_a_put_of_a_manifest(row: Row) -> None:
+    await judge(row)
+
+
+async def tags(client: Client, ref: Ref) -> object:
+    return list(await client.tags(ref.place, ref.repository))
+
+
+TAGS = f"GET {REPOSITORY}/tags/list"
+FIRST = f"{TAGS}?n=1000"
+
+
+def page(names: object, link: str = "") -> Any:
+    body = json.dumps({"name": "team/app", "tags": names})
+    return reply(200, body, Content_Type="application/json", **({"Link": link} if link else {}))
+
+
+def listing(name: str, answer: Any, gives: object, says: str = "", **more: Any) -> Row:
+    return Row(name, tags, {TAGS: answer}, gives, says, **more)
+
+
+def following(link: str) -> list[Any]:
+    return [page(["a"], link), page(["b"])]
+
+
+@rows(
+    listing("200", page(["b", "a"]), ["b", "a"], asked=[FIRST]),
+    listing("200 of an empty repository", page(None), []),
+    listing("200 with no list at all", page([]), []),
+    listing("200 with names that are no tags", page(["a", "../x", "", 7, "a" * 129, ".b"]), ["a"]),
+    listing("200 with the same twice", page(["a", "a"]), ["a"]),
+    *(
+        listing(
+            f"a next page, {name}",
+            following(f'<{link}>; rel="next"'),
+            ["a", "b"],
+            asked=[FIRST, f"{TAGS}?last=a%2F"],
+        )
+        for name, link in (
+            ("absolute", f"http://{{host}}{REPOSITORY}/tags/list?last=a%2F"),
+            ("of the root", f"{REPOSITORY}/tags/list?last=a%2F"),
+            ("relative", "?last=a%2F"),
+            ("with its port lost", f"http://127.0.0.1{REPOSITORY}/tags/list?last=a%2F"),
+        )
+    ),
+    listing("a page that is no next one", page(["a"], '</v2/x>; rel="prev"'), ["a"], asked=[FIRST]),
+    listing(
+        "fewer than asked, and more to come",
+        [page([], '<?last=1>; rel="next"'), page(["a"], '<?last=2>; rel="next"'), page(["b"])],
+        ["a", "b"],
+        asked=[FIRST, f"{TAGS}?last=1", f"{TAGS}?last=2"],
+    ),
+    listing(
+        "a page that leads to itself",
+        page(["a"], '<?last=a>; rel="next"'),
+        RegistryUnavailable,
+        "leads back to one of its pages",
+        asked=[FIRST, f"{TAGS}?last=a"],
+    ),
+    *(
+        listing(
+            f"a next page {name}", page(["a"], f"<{link}>; rel=next"), kind, says, asked=[FIRST]
+        )
+        for name, link, kind, says in (
+            ("elsewhere", "https://8.8.8.8/c4nary", RegistryUnavailable, "goes on elsewhere"),
+            ("inside", "http://169.254.169.254/c4nary", CopyError, "refused"),
+            ("of another scheme", "file:///etc/c4nary", CopyError, "refused"),
+        )
+    ),
+    listing("200 of a login page", PAGE, RegistryUnavailable, "sent no list of tags"),
+    listing("200 nested too deeply", reply(200, "[" * 100_000), RegistryUnavailable, "no list"),
+    listing(
+        "200 of something else", reply(200, '{"tags": {"a": 1}}'), RegistryUnavailable, "no li"
+    ),
+    listing(
+        "200 without end", reply(200, " " * (4 << 20) + "{"), RegistryUnavailable, "more bytes"
+    ),
+    listing("404", reply(404, error("NAME_UNKNOWN")), NotFound, "no repository team/app"),
+    listing("403", reply(403), PermissionDenied, "refuses us"),
+    listing("405", reply(405), CopyError, "405"),
+    listing("429", reply(429), RateLimited, "429", passing=True),
+    listing("503", reply(503), RegistryUnavailable, "503", passing=True),
+)
+async def test_a_get_of_tags(row: Row) -> None:
+    await judge(row)
+
+
+async def referrers(client: Client, ref: Ref) -> object:
+    found = await client.referrers(ref.by_digest(Digest.parse(DIGEST)))
+    return [(str(each.digest), each.artifact_type) for each in found]
+
+
+REFERRERS = f"GET {REPOSITORY}/referrers/{DIGEST}"
+TAG_AT = f"{REPOSITORY}/manifests/{DIGEST.replace(':', '-')}"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+
+def referring(*digests: str) -> str:
+    entries = [
+        {"mediaType": MANIFEST_TYPE, "digest": digest, "size": 7, "artifactType": "a/b"}
+        for digest in digests
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries})
+
+
+def index_of(body: str, link: str = "", kind: str = INDEX_TYPE) -> Any:
+    more = {"Link": link} if link else {}
+    return reply(
+        200, body, Content_Type=kind, Docker_Content_Digest=digest_of(body.encode()), **more
+    )
+
+
+ONE, NO_LIST = referring(OTHER), '{"manifests": 7}'
+AT_TAG = f"HEAD {TAG_AT}"
+AT_DIGEST = f"GET {REPOSITORY}/manifests/{digest_of(ONE.encode())}"
+FOUND_ONE = [(OTHER, "a/b")]
+
+
+def refers(name: str, answer: Any, gives: object, says: str = "", **more: Any) -> Row:
+    return Row(name, referrers, {REFERRERS: answer, **more.pop("then", {})}, gives, says, **more)
+
+
+@rows(
+    refers("200", index_of(ONE), FOUND_ONE, asked=[REFERRERS]),
+    refers("200 without any", index_of(referring()), [], asked=[REFERRERS]),
+    refers("200 of a general type", index_of(ONE, kind="application/json"), FOUND_ONE),
+    refers(
+        "200 in pages",
+        [index_of(ONE, '<?page=2>; rel="next"'), index_of(referring(DIGEST, OTHER))],
+        [(OTHER, "a/b"), (DIGEST, "a/b")],
+        asked=[REFERRERS, f"{REFERRERS}?page=2"],
+    ),
+    refers(
+        "a page that is not there",
+        [index_of(ONE, '<?page=2>; rel="next"'), reply(404)],
+        NotFound,
+        "404",
+    ),
+    refers("200 of what is no index", index_of(NO_LIST), UnsupportedManifest, "is none"),
+    refers(
+        "200 of a wrong descriptor",
+        index_of('{"manifests": [{"digest": "sha256:../.."}]}'),
+        UnsupportedManifest,
+        "is none",
+    ),
+    refers(
+        "200 of an image in an index's clothes",
+        index_of('{"manifests": [], "layers": []}'),
+        UnsupportedManifest,
+        "index and an image at once",
+    ),
+    *(
+        refers(
+            f"{name}: the tag of the specification",
+            answer,
+            FOUND_ONE,
+            then={AT_TAG: index_of(ONE), AT_DIGEST: index_of(ONE)},
+            asked=[REFERRERS, AT_TAG, AT_DIGEST],
+        )
+        for name, answer in (
+            ("404", reply(404, "404 page not found")),
+            ("400", reply(400)),
+            ("405", reply(405)),
+            ("406", reply(406)),
+            ("501", reply(501)),
+            ("200 of a login page", PAGE),
+        )
+    ),
+    refers("404, and no such tag", reply(404), [], then={AT_TAG: reply(404)}),
+    refers(
+        "404, and an image at the tag",
+        reply(404),
+        [],
+        then={AT_TAG: IMAGE},
+        asked=[REFERRERS, AT_TAG],
+    ),
+    refers(
+        "404, and no readable list at the tag",
+        reply(404),
+        UnsupportedManifest,
+        "is none",
+        then={
+            AT_TAG: index_of(NO_LIST),
+            f"GET {REPOSITORY}/manifests/{digest_of(NO_LIST.encode())}": index_of(NO_LIST),
+        },
+    ),
+    refers(
+        "404, and 503 at the tag",
+        reply(404),
+        RegistryUnavailable,
+        "503",
+        passing=True,
+        then={AT_TAG: reply(503)},
+    ),
+    refers(
+        "404 where such a tag is read as the digest",
+        reply(404),
+        [],
+        asked=[REFERRERS],
+        known=quirks("registry.gitlab.com"),
+    ),
+    refers("403", reply(403), PermissionDenied, "refuses us"),
+    refers("429", reply(429), RateLimited, "429", passing=True, asked=[REFERRERS]),
+    refers("500", reply(500), RegistryUnavailable, "500", passing=True, asked=[REFERRERS]),
+)
+async def test_a_get_of_referrers(row: Row) -> None:
+    await judge(row)
+
+
+async def lists_subject(client: Client, ref: Ref) -> object:
+    taken = await client.put(ref, RAW)
+    return taken.subject and str(taken.subject)
+
+
+PUT_AND = {MOVED: PUT_THERE}
+
+
+@rows(
+    *(
+        Row(name, lists_subject, {PUT_MANIFEST: reply(201, **PUT_AND, **told)}, gives)
+        for name, told, gives in (
+            ("OCI-Subject", {"OCI_Subject": OTHER}, OTHER),
+            ("none", {}, None),
+            ("one that is no digest", {"OCI_Subject": "yes"}, None),
+        )
+    ),
+)
+async def test_what_a_put_tells_of_the_subject(row: Row) -> None:
     await judge(row)

@@ -261,7 +261,7 @@ async def test_an_image_is_put_once_its_blobs_are_there_and_read_back(
         for blob in blobs:
             content = Bytes(blob.data, PIECE)
             await send(client, ref.by_digest(content.digest), content)
-        assert await client.put(ref, raw) == raw.digest
+        assert (await client.put(ref, raw)).digest == raw.digest
         assert await client.manifest(ref) == raw
         found = await client.look(ref)
         assert found is not None

@@ -1,0 +1,162 @@
+"""Lists that a registry gives page by page: the tags of a repository, what refers to a manifest.
+
+A list is whole or an error: half of the tags, or of the signatures, would be taken for all. So it
+is asked of the registry itself and never of a mirror, which lists what it happens to hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from yarl import URL
+
+from asyncsync.model.errors import NotFound, RegistryUnavailable, UnsupportedManifest, Where
+from asyncsync.model.manifest import OCI_INDEX, Descriptor, Index, RawManifest, parse_manifest
+from asyncsync.model.reference import Digest, Reference, is_tag
+from asyncsync.stores.registry.answers import Answer
+from asyncsync.stores.registry.ask import Ask
+from asyncsync.stores.registry.kinds import media_type
+from asyncsync.stores.registry.rates import Kind
+from asyncsync.stores.registry.session import Session
+from asyncsync.stores.registry.trust import origin, same_origin
+
+PAGES_MAX = 1000
+BYTES_MAX = 16 * 1024 * 1024  # of all pages together
+TAGS_MAX = 100_000
+REFERRERS_MAX = 1000  # of one manifest
+_TAGS_AT_ONCE = 1000  # asked for, as crane does; many give fewer, some all of them
+
+# What registries without the referrers API say to it; go-containerregistry, `remote/referrers.go`,
+# takes 400, 404 and 406 for that, others give 405 or 501.
+_NOT_SUPPORTED = frozenset({400, 404, 405, 406, 415, 501})
+# One link of RFC 8288, section 3: an address in angle brackets, then parameters.
+_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w!#$&+.^`|~-]+(?:\s*=\s*(?:"[^"]*"|[^\s",;]*))?)*)')
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s",;]*))', re.IGNORECASE)
+
+
+async def tags_of(session: Session, ref: Reference) -> tuple[str, ...]:
+    """All tags of the repository of `ref`, each once, in the order that its registry gives them.
+
+    What is no tag by the specification is left out: nobody could ask for it. Raises CopyError.
+    (OCI distribution-spec, “Listing Tags”)
+    """
+    found: dict[str, None] = {}
+    pages = _Pages(session, ref)
+    ask: Ask | None = Ask("GET", ref.repository, f"tags/list?n={_TAGS_AT_ONCE}", Kind.HEADS)
+    while ask:
+        answer = await session.ask(ask)
+        if answer.status == 404:
+            what = f"{ref.place} has no repository {ref.repository}"
+            raise NotFound(what, Where(ref.place.host))
+        if answer.status != 200:
+            raise session.failure(answer)
+        ask = pages.after(answer, ask)
+        found |= dict.fromkeys(filter(is_tag, _tags_in(answer, ref)))
+        if len(found) > TAGS_MAX:
+            raise _unlike(ref, f"more than {TAGS_MAX} tags")
+    return tuple(found)
+
+
+async def referrers_of(session: Session, ref: Reference) -> tuple[Descriptor, ...] | None:
+    """What the registry says refers to the digest of `ref`; None where it keeps no such lists.
+
+    Raises CopyError. (OCI distribution-spec, “Listing Referrers”)
+    """
+    found: dict[Digest, Descriptor] = {}
+    pages = _Pages(session, ref)
+    accept = {"Accept": OCI_INDEX}
+    first = Ask("GET", ref.repository, f"referrers/{ref.digest}", Kind.HEADS, accept)
+    ask: Ask | None = first
+    while ask:
+        answer = await session.ask(ask)
+        if ask is first and _not_supported(answer):
+            return None
+        if answer.status != 200:
+            raise session.failure(answer)
+        ask = pages.after(answer, ask)
+        page = RawManifest(OCI_INDEX, answer.body, Digest.of(answer.body))
+        for entry in listed_in(page, ref):
+            found.setdefault(entry.digest, entry)
+        if len(found) > REFERRERS_MAX:
+            raise _unlike(ref, f"more than {REFERRERS_MAX} referrers")
+    return tuple(found.values())
+
+
+def _not_supported(answer: Answer) -> bool:
+    """Whether it knows no such end-point: it says so, or shows a page of a web site instead."""
+    if answer.status == 200:
+        kind = media_type(answer.headers.get("Content-Type"))
+        return kind not in (OCI_INDEX, "application/json")
+    return answer.status in _NOT_SUPPORTED
+
+
+def listed_in(page: RawManifest, ref: Reference) -> tuple[Descriptor, ...]:
+    """What a list of referrers of `ref` names; nothing if it is of another type than such lists.
+
+    Raises UnsupportedManifest.
+    """
+    if page.media_type != OCI_INDEX:
+        return ()
+    try:
+        parsed = parse_manifest(page)
+    except ValueError as error:
+        what = f"{ref.place} sent a list of what refers to {ref.digest} that is none: {error}"
+        raise UnsupportedManifest(what, Where(ref.place.host)) from error
+    return parsed.manifests if isinstance(parsed, Index) else ()
+
+
+def _tags_in(answer: Answer, ref: Reference) -> Iterable[str]:
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        body = None
+    match body:
+        case {"tags": None}:  # an empty repository, at many registries
+            return ()
+        case {"tags": [*tags]}:
+            return (tag for tag in tags if isinstance(tag, str))
+    raise RegistryUnavailable(f"{ref.place} sent no list of tags", Where(ref.place.host))
+
+
+class _Pages:
+    """What was asked of one list; its answers' `Link` alone says whether there is more of it."""
+
+    def __init__(self, session: Session, ref: Reference) -> None:
+        self._session, self._ref = session, ref
+        self._asked: set[URL] = set()
+        self._size = 0
+
+    def after(self, answer: Answer, ask: Ask) -> Ask | None:
+        """How to ask for the page after this one; None where it was the last. Raises CopyError."""
+        self._asked.add(answer.url)
+        self._size += len(answer.body)
+        if answer.cut or self._size > BYTES_MAX:
+            raise _unlike(self._ref, "more bytes than a list has")
+        link = next_page(answer.headers.getall("Link", []))
+        if link is None:
+            return None
+        url = self._session.sent_to(answer, self._session.own_scheme(link))
+        if not same_origin(url, answer.url):
+            raise _unlike(self._ref, f"a list that goes on elsewhere, at {origin(url)}")
+        if url in self._asked:
+            raise _unlike(self._ref, "a list that leads back to one of its pages")
+        if len(self._asked) >= PAGES_MAX:
+            raise _unlike(self._ref, f"more than {PAGES_MAX} pages")
+        return replace(ask, at=url)
+
+
+def next_page(links: Iterable[str]) -> str | None:
+    """The address of the next page in the `Link` headers of an answer, as it is written there."""
+    for header in links:
+        for target, parameters in _LINK.findall(header):
+            rel = _REL.search(parameters)
+            if rel and "next" in (rel[1] or rel[2] or "").lower().split():
+                return str(target)
+    return None
+
+
+def _unlike(ref: Reference, what: str) -> RegistryUnavailable:
+    return RegistryUnavailable(f"{ref.place} lists, for {ref.name}, {what}", Where(ref.place.host))
