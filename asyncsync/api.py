@@ -205,10 +205,6 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
     from asyncsync.transports.direct.pace import Pace
     from asyncsync.transports.direct.transport import DirectTransport
 
-    if settings.with_referrers:  # asked for signatures, nobody shall believe that they came along
-        raise ConfigurationError(
-            "--with-referrers: this version does not bring signatures along yet. Leave it out."
-        )
     credentials = _credentials(plan, settings)
     async with RegistryClient(settings.access, credentials, warn=_warning(settings)) as registries:
         settings.observe(Chosen("direct", why))
@@ -218,6 +214,7 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
             retrying=Retrying(settings.retries),
             pace=Pace(settings.limit_rate),
             exact=settings.exact,
+            with_referrers=settings.with_referrers,
         )
         async with _running(plan, "direct", transport, settings) as run:
             yield run

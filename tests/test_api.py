@@ -61,7 +61,9 @@ async def test_an_engine_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) 
     assert choice.why.endswith(f"answers at {url}")
 
 
-@pytest.mark.parametrize("options", [{"via": "direct"}, {"limit_rate": 1e6}])
+@pytest.mark.parametrize(
+    "options", [{"via": "direct"}, {"limit_rate": 1e6}, {"with_referrers": True}]
+)
 async def test_an_engine_that_answers_is_not_asked_where_the_way_is_settled(
     options: dict[str, Any],
 ) -> None:
@@ -73,11 +75,6 @@ async def test_an_engine_that_answers_is_not_asked_where_the_way_is_settled(
             patch.setenv("DOCKER_HOST", f"tcp://{server.host}")
             assert (await chosen(**options)).via == "direct"
     assert server.requests == []
-
-
-async def test_signatures_that_would_not_come_along_are_not_taken_for_granted() -> None:
-    with pytest.raises(ConfigurationError, match="--with-referrers: this version does not"):
-        await chosen(with_referrers=True)
 
 
 async def test_an_engine_that_is_named_and_absent_is_an_error() -> None:

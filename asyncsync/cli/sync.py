@@ -83,7 +83,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--with-referrers",
     is_flag=True,
-    help="Bring signatures and SBOMs along: refused, this version cannot.",
+    help="Direct way: bring along what refers to an image, as signatures and SBOMs.",
 )
 @click.option(
     "--limit-rate",

@@ -34,15 +34,16 @@ async def gateway(to: str, *faults: Fault) -> AsyncIterator[Scripted]:
             for fault in faults:
                 if (own := await fault(request)) is not None:
                     return own
-            return await _passed_on(session, to, request)
+            return await passed_on(session, to, request)
 
         async with scripted(answer) as server:
             yield server
 
 
-async def _passed_on(
+async def passed_on(
     session: aiohttp.ClientSession, to: str, request: web.BaseRequest
-) -> web.StreamResponse:
+) -> web.Response:
+    """What the registry at `to` answers to this request."""
     url = URL(f"http://{to}{request.raw_path}", encoded=True)
     headers = {k: v for k, v in request.headers.items() if k.lower() not in _OF_THE_CONNECTION}
     async with session.request(
@@ -72,8 +73,11 @@ def fault(
     return faulty
 
 
-def error(status: int, code: str, detail: object = None, **headers: str) -> web.Response:
+def error(
+    status: int, code: str, detail: object = None, *, message: str = "", **headers: str
+) -> web.Response:
     """An answer with a registry's error document (OCI distribution-spec, “Error Codes”)."""
-    body = {"errors": [{"code": code, "message": code.lower(), "detail": detail}]}
+    told = {"code": code, "message": message or code.lower(), "detail": detail}
+    body = {"errors": [told]}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.json_response(body, status=status, headers=named)

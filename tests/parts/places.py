@@ -5,6 +5,7 @@ What goes wrong is said beforehand: each fault is used up, in order, and then al
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -24,12 +25,26 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.events import Event
-from asyncsync.model.manifest import Descriptor, Index, RawManifest, Taken, parse_manifest
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.manifest import (
+    OCI_INDEX,
+    Descriptor,
+    Index,
+    RawManifest,
+    Taken,
+    parse_manifest,
+)
+from asyncsync.model.reference import Digest, Reference, Registry, referrers_tag
 from asyncsync.transports.direct.contracts import Content, Upload
+from asyncsync.transports.direct.fallback import described
+from asyncsync.transports.direct.graph import Node
+from parts.manifests import raw
 
 SOURCE, TARGET = Registry("s.example"), Registry("t.example")
 MIRROR = Registry("m.example")
+
+
+def subject_of(node: Node) -> Digest | None:
+    return node.parsed.subject.digest if node.parsed.subject else None
 
 
 def broken(place: Registry, *, transient: bool = True) -> RegistryUnavailable:
@@ -42,6 +57,7 @@ class Shelf:
 
     `unreachable`: what the next looks at a manifest raise; `looks`: how many there were;
     `configs`: those that were read to see what is in them.
+    `lists`: it lists by itself what refers to a manifest. `read`: the manifests that were read.
     """
 
     manifests: dict[Reference, RawManifest] = field(default_factory=dict)
@@ -49,6 +65,8 @@ class Shelf:
     looks: int = 0
     configs: list[Reference] = field(default_factory=list)
     blobs: dict[Reference, bytes] = field(default_factory=dict)
+    lists: bool = False
+    read: list[Reference] = field(default_factory=list)
 
     def hold(self, ref: Reference, manifest: RawManifest) -> None:
         self.manifests[ref] = self.manifests[ref.by_digest(manifest.digest)] = manifest
@@ -65,7 +83,21 @@ class Shelf:
         await checkpoint()
         if ref not in self.manifests:
             raise NotFound(f"there is no {ref}", Where(str(ref.place)))
+        self.read.append(ref)
         return self.manifests[ref]
+
+    async def referrers(self, ref: Reference) -> tuple[Descriptor, ...]:
+        await checkpoint()
+        assert ref.digest is not None
+        if self.lists:
+            held = self.manifests.items()
+            nodes = [Node.parse(each) for at, each in held if at == ref.by_digest(each.digest)]
+            listed = [described(node) for node in nodes if subject_of(node) == ref.digest]
+        else:
+            page = self.manifests.get(ref.by_tag(referrers_tag(ref.digest)))
+            listed = json.loads(page.data).get("manifests", []) if page else []
+        page = raw(OCI_INDEX, {"manifests": listed})
+        return Node.parse(page).named
 
     async def config(self, ref: Reference) -> bytes:
         await checkpoint()
@@ -164,6 +196,7 @@ class MemoryTarget(Shelf):
     hangs: bool = False
     breaks: deque[int] = field(default_factory=deque)
     resumes: bool = False
+    digest_tags: bool = True
     stalls: int | None = None
     refuses: frozenset[str] = frozenset()
     loses: set[Digest] = field(default_factory=set)
@@ -215,10 +248,14 @@ class MemoryTarget(Shelf):
                 raise BlobsUnknown(f"{ref.place} lacks a blob", where).naming(tuple(lacks))
         self.hold(ref, manifest)
         self.done.append(f"put {ref.tag if ref.digest is None else ref.digest}")
-        return Taken(manifest.digest)
+        subject = subject_of(Node.parse(manifest))
+        return Taken(manifest.digest, subject if self.lists else None)
 
     def mounts_after_manifest(self, place: Registry) -> bool:
         return self.after_manifest
+
+    def lists_by_tag(self, place: Registry) -> bool:
+        return self.digest_tags
 
 
 @dataclass

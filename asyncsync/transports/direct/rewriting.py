@@ -42,7 +42,7 @@ def rewritten(
         new["layers"] = [_renamed(entry, types) for entry in body["layers"]]
     if annotations:
         new["annotations"] = {**(body.get("annotations") or {}), **annotations}
-    return raw if new == body else _written(media_type, new)
+    return raw if new == body else written(media_type, new)
 
 
 def _child(
@@ -71,7 +71,8 @@ def _read(raw: RawManifest) -> dict[str, Any]:
     return body
 
 
-def _written(media_type: str, body: Mapping[str, Any]) -> RawManifest:
+def written(media_type: str, body: Mapping[str, Any]) -> RawManifest:
+    """The manifest that says `body`. Raises ValueError as `rewritten` does."""
     try:
         # No NaN: Python alone reads it. What could be read can be too deep to write elsewhere.
         data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from asyncsync.model.errors import (
-    BlobsUnknown,
     CopyError,
     NoSuchPlatform,
     NotFound,
     TypeRefused,
     Where,
 )
-from asyncsync.model.events import BytesMoved, Noted, Observe, Spared, Walked
+from asyncsync.model.events import BytesMoved, Noted, Observe, Walked
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import (
     INDEX_TYPES,
@@ -33,24 +32,27 @@ from asyncsync.model.outcome import Copied
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.adapting import other_form, other_forms
-from asyncsync.transports.direct.blobs import Blobs, Brought, Need
+from asyncsync.transports.direct.blobs import Blobs
 from asyncsync.transports.direct.choosing import known_by_root
 from asyncsync.transports.direct.contracts import Source, Target
-from asyncsync.transports.direct.graph import Graph, Node, levels
+from asyncsync.transports.direct.fallback import Fallbacks
+from asyncsync.transports.direct.graph import Graph
 from asyncsync.transports.direct.lanes import Lanes
 from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.placing import Placing
+from asyncsync.transports.direct.referrers import Bringing, Place
 from asyncsync.transports.direct.relay import Relay
 from asyncsync.transports.direct.stream import IDLE_SECONDS
-from asyncsync.transports.direct.walking import walk
+from asyncsync.transports.direct.walking import manifests_under, walk
 from asyncsync.transports.stepping import Steps
-from asyncsync.transports.together import both, every
+from asyncsync.transports.together import both
 
 
 class DirectTransport:
     """A `Copy` from registry to registry. Many workers call it at once.
 
-    `exact`: never adapt an image that the target refuses. `idle_seconds`: how long a target may
-    take no byte of a blob.
+    `exact`: never adapt an image that the target refuses. `with_referrers`: bring along what refers
+    to it. `idle_seconds`: how long a target may take no byte of a blob.
     """
 
     def __init__(
@@ -61,28 +63,25 @@ class DirectTransport:
         retrying: Retrying,
         pace: Pace,
         exact: bool = False,
+        with_referrers: bool = False,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._source, self._target = source, target
         self._retrying, self._pace, self._exact = retrying, pace, exact
         self._idle_seconds = idle_seconds
         self._blobs = Blobs(Lanes())
+        self._fallbacks = Fallbacks(target) if with_referrers else None
 
     async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
         """Bring one image into place. Raises CopyError with image, step and registry."""
         steps = Steps(job, observe, self._retrying)
         with steps.within(Step.RESOLVE):
             found, there = await self._look(job, steps)
-            if not job.platforms and there and there.digest == found.digest:
-                return Copied(found.digest, changed=False)
-            root = await self._read(job, found, steps)
-            if there and there.digest in self._known(job, root):
-                return Copied(there.digest, changed=False)
-            config = await self._checked_config(job, root, steps)
-            graph = await self._graph(job, root, steps)
-            if there and there.digest in self._forms(graph):
-                return Copied(there.digest, changed=False)
-        observe(Walked(job, graph.breadth))
+            known = await self._resolved(job, found, there, steps)
+        if isinstance(known, _Wanted):
+            observe(Walked(job, known.graph.breadth))
+        elif self._fallbacks is None:
+            return Copied(known.target, changed=False)
         relay = Relay(
             self._source,
             self._target,
@@ -90,17 +89,37 @@ class DirectTransport:
             self._pace,
             lambda count: observe(BytesMoved(job, count)),
             early=there is None,
-            held=config,
+            held=known.held if isinstance(known, _Wanted) else {},
             idle_seconds=self._idle_seconds,
         )
-        placing = _Placing(self._blobs, relay, self._target, job, steps, observe, there is not None)
+        placing = Placing(self._blobs, relay, self._target, job, steps, observe, there is not None)
         with steps.within(Step.COPY):
             try:
-                digest = await self._placed(placing, graph, observe)
+                image = (
+                    known if isinstance(known, Place) else await self._placed(placing, known.graph)
+                )
+                if self._fallbacks is not None:
+                    whole = replace(placing, update=False)
+                    await Bringing(self._source, self._fallbacks, whole).bring(image)
             except BaseException:
                 await relay.close()
                 raise
-        return Copied(digest)
+        return Copied(image.target, changed=isinstance(known, _Wanted))
+
+    async def _resolved(
+        self, job: CopyJob, found: Descriptor, there: Descriptor | None, steps: Steps
+    ) -> Place | _Wanted:
+        """Where the image stands already, else what is to be copied."""
+        if there and not job.platforms and there.digest == found.digest:
+            return await self._standing(job, found, there, steps)
+        root = await self._read(job, found, steps)
+        if there and there.digest in self._known(job, root):
+            return await self._standing(job, found, there, steps)
+        config = await self._checked_config(job, root, steps)
+        graph = await self._graph(job, root, steps)
+        if there and there.digest in self._forms(graph):
+            return await self._standing(job, found, there, steps)
+        return _Wanted(graph, config)
 
     async def _look(self, job: CopyJob, steps: Steps) -> tuple[Descriptor, Descriptor | None]:
         """What both registries have. Each is asked again by itself."""
@@ -154,15 +173,31 @@ class DirectTransport:
             raise NoSuchPlatform(what, Where(str(job.source.place), str(job.source), Step.RESOLVE))
         return {ref: config} if len(config) == image.config.size else {}
 
+    async def _standing(
+        self, job: CopyJob, found: Descriptor, there: Descriptor, steps: Steps
+    ) -> Place:
+        """The image as it stands; which manifests that are is read where somebody wants it."""
+        if self._fallbacks is None:
+            return Place(found.digest, there.digest)
+
+        async def read(named: Descriptor) -> RawManifest:
+            # From the target: the source may count each reading (Docker Hub).
+            ref = job.target.by_digest(named.digest)
+            return await steps.part(Step.RESOLVE, lambda: self._target.manifest(ref))
+
+        with _resolving(job):
+            under = await manifests_under(there, read, job.target)
+        return Place(found.digest, there.digest, under)
+
     def _forms(self, graph: Graph) -> Set[Digest]:
         """What had to be made of the image, perhaps, for this target in an earlier run."""
         return set() if self._exact else {form.root.raw.digest for form in other_forms(graph)}
 
-    async def _placed(self, placing: _Placing, graph: Graph, observe: Observe) -> Digest:
+    async def _placed(self, placing: Placing, graph: Graph) -> Place:
         job, form, tried = placing.job, graph, {graph.root.raw.digest}
         while True:
             try:
-                digest = await placing.put(form.root, job.target)
+                taken = await placing.put(form.root, job.target)
                 break
             except TypeRefused:
                 # Always a form of the image itself: then the next run knows it. A second one is
@@ -174,10 +209,20 @@ class DirectTransport:
                 tried.add(other.root.raw.digest)
                 form = other
         if form is not graph:
-            observe(Noted(job, f"adapted: {job.target.place} refuses it as it is"))
+            placing.observe(Noted(job, f"adapted: {job.target.place} refuses it as it is"))
         for words in form.left_out:
-            observe(Noted(job, words))
-        return digest
+            placing.observe(Noted(job, words))
+        of_source = {raw.digest for raw in graph.manifests()}
+        same = (raw.digest for raw in form.manifests() if raw.digest in of_source)
+        return Place(graph.source, taken.digest, tuple(same))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An image that is to be copied; `held` are blobs of it that were read already."""
+
+    graph: Graph
+    held: Mapping[Reference, bytes]
 
 
 @contextmanager
@@ -187,76 +232,3 @@ def _resolving(job: CopyJob) -> Iterator[None]:
         yield
     except CopyError as error:
         raise error.located(str(job.source), Step.RESOLVE) from None
-
-
-@dataclass(slots=True)
-class _Placing:
-    """One image on its way: its blobs, then its manifests from leaf to root."""
-
-    blobs: Blobs
-    relay: Relay
-    target: Target
-    job: CopyJob
-    steps: Steps
-    observe: Observe
-    update: bool  # the target has another image under the tag, perhaps with the same parts
-    refused: Node | None = None
-    told: set[Digest] = field(default_factory=set)  # blobs: many come twice, in two manifests
-
-    async def put(self, node: Node, ref: Reference) -> Digest:
-        """See that all of `node` is at the target, under `ref`. Raises CopyError."""
-        if self.update and ref.digest and await self._has(ref):
-            self._stands(node, ref)
-            return ref.digest
-        await every(
-            [
-                *(self._bring(blob, ref) for blob in node.blobs),
-                *(self.put(child, ref.by_digest(child.raw.digest)) for child in node.children),
-            ]
-        )
-        try:
-            digest = await self._put(node, ref)
-        except BlobsUnknown as unknown:
-            await self._again(node, ref, unknown.missing)
-            digest = await self._put(node, ref)
-        names = (blob.digest for blob in node.blobs)
-        self.blobs.manifest_stands(ref.place, ref.repository, names)
-        return digest
-
-    async def _bring(self, blob: Descriptor, ref: Reference) -> None:
-        self._tell(blob, await self.blobs.bring(self._need(blob, ref), self.relay))
-
-    def _stands(self, node: Node, ref: Reference) -> None:
-        """Tell of all that `node` is made of: it is there, from before or from another image."""
-        for blob in (blob for level in levels(node) for part in level for blob in part.blobs):
-            ours = self.blobs.known(ref.by_digest(blob.digest))
-            self._tell(blob, Brought.SHARED if ours else Brought.THERE)
-
-    def _tell(self, blob: Descriptor, brought: Brought) -> None:
-        if blob.digest not in self.told:
-            self.told.add(blob.digest)
-            if brought is not Brought.MOVED:
-                self.observe(Spared(self.job, blob.size, shared=brought is Brought.SHARED))
-
-    def _need(self, blob: Descriptor, ref: Reference) -> Need:
-        source, target = self.job.source.by_digest(blob.digest), ref.by_digest(blob.digest)
-        return Need(source, target, blob.size)
-
-    async def _put(self, node: Node, ref: Reference) -> Digest:
-        try:
-            taken = await self.steps.part(Step.COPY, lambda: self.target.put(ref, node.raw))
-            return taken.digest
-        except TypeRefused:
-            self.refused = node
-            raise
-
-    async def _again(self, node: Node, ref: Reference, missing: tuple[Digest, ...]) -> None:
-        """Bring once more what was believed to be there: its registry says that it is not."""
-        for blob in node.blobs:
-            if not missing or blob.digest in missing:
-                self.blobs.forget(ref.place, ref.repository, blob.digest)
-                self.relay.doubt(self._need(blob, ref))
-        await every(self._bring(blob, ref) for blob in node.blobs)
-
-    async def _has(self, ref: Reference) -> bool:
-        return await self.steps.part(Step.COPY, lambda: self.target.look(ref)) is not None

@@ -78,6 +78,23 @@ async def walk(
     return replace(graph, left_out=(*left_out, foreign)) if foreign else graph
 
 
+async def manifests_under(root: Descriptor, read: Read, source: Reference) -> tuple[Digest, ...]:
+    """The digests of `root` and of all manifests that it names; only indexes are read."""
+    found = {root.digest: root}
+    level = [root]
+    for _ in range(INDEX_DEPTH_MAX):
+        named: list[Descriptor] = []
+        for each in level:
+            if each.is_index:
+                with supported(source):
+                    named += Node.parse(await read(each)).named
+        level = [each for each in named if each.digest not in found]
+        found.update((each.digest, each) for each in level)
+        if len(found) > MANIFESTS_MAX:
+            raise unsupported(source, f"it has more than {MANIFESTS_MAX} manifests")
+    return tuple(found)
+
+
 class _Walk:
     """What was read so far. `missing`: attestations that are named and not served."""
 
