@@ -39,7 +39,7 @@ _REFUSALS_MAX = 3  # that are told one by one
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placed:
     """An image that is in place.
 
     `source` is the digest that its source has for it, `target` the target's; `manifests` are its
@@ -73,7 +73,7 @@ class Bringing:
         self._brought: Counter[str] = Counter()
         self._left_out: list[str] = []
 
-    async def bring(self, image: Place) -> None:
+    async def bring(self, image: Placed) -> None:
         """Bring it along, and tell what it was. Raises CopyError, of an image that is in place."""
         try:
             await self._bring_all(image.manifests)

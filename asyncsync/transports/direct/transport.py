@@ -40,7 +40,7 @@ from asyncsync.transports.direct.graph import Graph
 from asyncsync.transports.direct.lanes import Lanes
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.direct.placing import Placing
-from asyncsync.transports.direct.referrers import Bringing, Place
+from asyncsync.transports.direct.referrers import Bringing, Placed
 from asyncsync.transports.direct.relay import Relay
 from asyncsync.transports.direct.stream import IDLE_SECONDS
 from asyncsync.transports.direct.walking import manifests_under, walk
@@ -96,7 +96,7 @@ class DirectTransport:
         with steps.within(Step.COPY):
             try:
                 image = (
-                    known if isinstance(known, Place) else await self._placed(placing, known.graph)
+                    known if isinstance(known, Placed) else await self._placed(placing, known.graph)
                 )
                 if self._fallbacks is not None:
                     whole = replace(placing, update=False)
@@ -108,7 +108,7 @@ class DirectTransport:
 
     async def _resolved(
         self, job: CopyJob, found: Descriptor, there: Descriptor | None, steps: Steps
-    ) -> Place | _Wanted:
+    ) -> Placed | _Wanted:
         """Where the image stands already, else what is to be copied."""
         if there and not job.platforms and there.digest == found.digest:
             return await self._standing(job, found, there, steps)
@@ -175,10 +175,10 @@ class DirectTransport:
 
     async def _standing(
         self, job: CopyJob, found: Descriptor, there: Descriptor, steps: Steps
-    ) -> Place:
+    ) -> Placed:
         """The image as it stands; which manifests that are is read where somebody wants it."""
         if self._fallbacks is None:
-            return Place(found.digest, there.digest)
+            return Placed(found.digest, there.digest)
 
         async def read(named: Descriptor) -> RawManifest:
             # From the target: the source may count each reading (Docker Hub).
@@ -187,13 +187,13 @@ class DirectTransport:
 
         with _resolving(job):
             under = await manifests_under(there, read, job.target)
-        return Place(found.digest, there.digest, under)
+        return Placed(found.digest, there.digest, under)
 
     def _forms(self, graph: Graph) -> Set[Digest]:
         """What had to be made of the image, perhaps, for this target in an earlier run."""
         return set() if self._exact else {form.root.raw.digest for form in other_forms(graph)}
 
-    async def _placed(self, placing: Placing, graph: Graph) -> Place:
+    async def _placed(self, placing: Placing, graph: Graph) -> Placed:
         job, form, tried = placing.job, graph, {graph.root.raw.digest}
         while True:
             try:
@@ -214,7 +214,7 @@ class DirectTransport:
             placing.observe(Noted(job, words))
         of_source = {raw.digest for raw in graph.manifests()}
         same = (raw.digest for raw in form.manifests() if raw.digest in of_source)
-        return Place(graph.source, taken.digest, tuple(same))
+        return Placed(graph.source, taken.digest, tuple(same))
 
 
 @dataclass(frozen=True, slots=True)
