@@ -171,7 +171,7 @@ def parse_manifest(raw: RawManifest) -> Index | ImageManifest:
         raise ValueError("the manifest is an index and an image at once")
     if raw.media_type not in ACCEPTED_TYPES:
         raise ValueError("the manifest is of a type that is not supported")
-    subject = None if body.get("subject") is None else _descriptor(body["subject"])
+    subject = None if body.get("subject") is None else parse_descriptor(body["subject"])
     annotations = _annotations(body.get("annotations"))
     if raw.media_type in INDEX_TYPES:
         children = _descriptors(body, "manifests", _CHILDREN_MAX)
@@ -179,7 +179,7 @@ def parse_manifest(raw: RawManifest) -> Index | ImageManifest:
             raise ValueError(f"the manifest names one of more than {MANIFEST_BYTES_MAX >> 20} MiB")
         return Index(children, subject, annotations, _text(body.get("artifactType")))
     return ImageManifest(
-        _descriptor(body.get("config")),
+        parse_descriptor(body.get("config")),
         _descriptors(body, "layers", _LAYERS_MAX),
         subject,
         _text(body.get("artifactType")),
@@ -191,10 +191,11 @@ def _descriptors(body: Mapping[str, Any], key: str, most: int) -> tuple[Descript
     entries = body.get(key)
     if not isinstance(entries, list) or len(entries) > most:
         raise ValueError(f"the manifest's {key} are no list of at most {most}")
-    return tuple(_descriptor(entry) for entry in entries)
+    return tuple(parse_descriptor(entry) for entry in entries)
 
 
-def _descriptor(entry: object) -> Descriptor:
+def parse_descriptor(entry: object) -> Descriptor:
+    """Read a descriptor out of parsed JSON. Raises ValueError with what is wrong about it."""
     match entry:
         case {"mediaType": str(media_type), "digest": str(name), "size": int(size), **rest} if (
             0 <= size <= _SIZE_MAX and not isinstance(size, bool)

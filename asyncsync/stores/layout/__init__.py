@@ -1,0 +1,1 @@
+"""OCI image layouts as a store: folders and tars that are carried where no network goes."""

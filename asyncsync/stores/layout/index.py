@@ -1,0 +1,132 @@
+"""What a layout's index.json says: which manifests there are, and what they are called. Pure.
+
+What others wrote there stays as they wrote it, also what we do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from asyncsync.model.manifest import OCI_INDEX, Descriptor, parse_descriptor
+
+INDEX_BYTES_MAX = 64 * 1024 * 1024  # some 200,000 images
+EMPTY = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode()
+REF_NAME = "org.opencontainers.image.ref.name"  # OCI image-spec, “Pre-Defined Annotation Keys”
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One manifest of a layout. `name` is its `org.opencontainers.image.ref.name`.
+
+    `annotations`: the others; `descriptor` has none. Of that are written its type, digest, size,
+    platform and artifact type.
+    """
+
+    descriptor: Descriptor
+    name: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+
+
+def parse(data: bytes) -> tuple[Entry, ...]:
+    """The entries of an index.json, in its order. Raises ValueError with what is wrong."""
+    return tuple(_entry(raw) for raw in _body(data)["manifests"])
+
+
+def merged(data: bytes, entries: Iterable[Entry]) -> bytes:
+    """An index.json with `entries` in it. Raises ValueError if `data` is none.
+
+    An entry takes the place of the one with its name; an unnamed one, of the unnamed one with its
+    digest.
+    """
+    body = _body(data)
+    new = {_key(entry.name, str(entry.descriptor.digest)): _raw(entry) for entry in entries}
+    kept, placed = [], set()
+    for raw in body["manifests"]:
+        key = _key_of(raw)
+        if key not in new:
+            kept.append(raw)
+        elif key not in placed:  # another writer may have left two of one name
+            kept.append(new[key])
+            placed.add(key)
+    kept += [raw for key, raw in new.items() if key not in placed]
+    return _written(body | {"manifests": kept})
+
+
+def without(data: bytes, gone: Callable[[Entry], bool]) -> bytes:
+    """An index.json without the entries that `gone` says. Raises ValueError if `data` is none."""
+    body = _body(data)
+    kept = [raw for raw in body["manifests"] if not gone(_entry(raw))]
+    return _written(body | {"manifests": kept})
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    if len(data) > INDEX_BYTES_MAX:
+        raise ValueError(f"it is larger than {INDEX_BYTES_MAX >> 20} MiB")
+    try:
+        body = json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is no JSON") from error
+    match body:
+        case {"schemaVersion": 2, "manifests": list(), **rest} if (
+            rest.get("mediaType", OCI_INDEX) == OCI_INDEX
+        ):
+            return dict(body)
+    raise ValueError("it is no OCI index of schema version 2")
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")  # Python reads and writes NaN, others do not
+
+
+def _entry(raw: object) -> Entry:
+    descriptor = parse_descriptor(raw)
+    annotations = dict(descriptor.annotations)
+    name = annotations.pop(REF_NAME, None) or None
+    return Entry(replace(descriptor, annotations=_NOTHING), name, MappingProxyType(annotations))
+
+
+def _key(name: str | None, digest: str) -> tuple[str, str]:
+    return ("name", name) if name else ("digest", digest)
+
+
+def _key_of(raw: object) -> tuple[str, str]:
+    """The same of an entry as it stands, read only as far as that needs: there may be many."""
+    match raw:
+        case {"digest": str(digest), "annotations": {**annotations}}:
+            name = annotations.get(REF_NAME)
+            return _key(name if isinstance(name, str) else None, digest)
+        case {"digest": str(digest)}:
+            return _key(None, digest)
+    raise ValueError("it has an entry that is no descriptor")
+
+
+def _raw(entry: Entry) -> dict[str, Any]:
+    named = entry.descriptor
+    raw: dict[str, Any] = {
+        "mediaType": named.media_type,
+        "digest": str(named.digest),
+        "size": named.size,
+    }
+    if named.artifact_type:
+        raw["artifactType"] = named.artifact_type
+    if named.platform:
+        platform = named.platform
+        raw["platform"] = {"os": platform.os, "architecture": platform.architecture}
+        if platform.variant:
+            raw["platform"]["variant"] = platform.variant
+    annotations = dict(entry.annotations) | ({REF_NAME: entry.name} if entry.name else {})
+    if annotations:
+        raw["annotations"] = annotations
+    return raw
+
+
+def _written(body: dict[str, Any]) -> bytes:
+    data = json.dumps(body, separators=(",", ":")).encode()
+    if len(data) > INDEX_BYTES_MAX:
+        raise ValueError(f"it would be larger than {INDEX_BYTES_MAX >> 20} MiB")
+    return data
