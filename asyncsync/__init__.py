@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from asyncsync.model.job import CopyJob, Destination, Plan, Shard, Step
     from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
     from asyncsync.model.platform import Platform
-    from asyncsync.model.reference import Digest, Reference
+    from asyncsync.model.reference import Digest, Layout, Reference
     from asyncsync.settings import Settings
 
 __version__ = "0.1.0"
@@ -105,7 +105,7 @@ _HOME = {
     "asyncsync.model.job": ("CopyJob", "Destination", "Plan", "Shard", "Step"),
     "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
     "asyncsync.model.platform": ("Platform",),
-    "asyncsync.model.reference": ("Digest", "Reference"),
+    "asyncsync.model.reference": ("Digest", "Layout", "Reference"),
     "asyncsync.settings": ("Settings",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
@@ -129,6 +129,7 @@ __all__ = [
     "EngineLost",
     "EngineUnavailable",
     "Event",
+    "Layout",
     "ListError",
     "NoSuchPlatform",
     "NotFound",

@@ -12,7 +12,7 @@ from asyncsync.model.errors import PlanError
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Destination, Plan, Shard
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import NotAReference, Reference, Registry
+from asyncsync.model.reference import NotAReference, Place, Reference
 from asyncsync.model.spec import ImageSpec, ListWarning, Mistake
 
 
@@ -47,7 +47,7 @@ def part(whole: Plan, shard: Shard) -> Plan:
     The same plan gives the same parts, about equally large. Images of one source repository stay
     together, since they share most of their layers. Warnings go with the first part.
     """
-    families: dict[tuple[Registry, str], list[CopyJob]] = {}
+    families: dict[tuple[Place, str], list[CopyJob]] = {}
     for job in whole.jobs:
         families.setdefault((job.source.place, job.source.repository), []).append(job)
     loads = [(0, index) for index in range(1, shard.count + 1)]  # a heap already
@@ -77,7 +77,7 @@ def _target(spec: ImageSpec, destination: Destination) -> Reference | Mistake:
     # A dot, because `sha256-<hex>` belongs to the referrers tag schema (distribution-spec).
     tag = spec.source.tag or str(spec.source.digest).replace(":", ".")
     try:
-        target = Reference.parse(f"{destination}/{name}:{tag}")
+        target = destination.image(name, tag)
     except NotAReference as error:
         what = f"{spec.source.familiar} cannot go to {destination}/{name}: {error.what}"
         return Mistake(spec.at, shown(f"{what}. Choose a shorter namespace"))

@@ -13,7 +13,7 @@ from asyncsync import lists
 from asyncsync.model.errors import PlanError
 from asyncsync.model.job import SHARDS_MAX, CopyJob, Destination, Plan, Shard
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Reference
+from asyncsync.model.reference import Layout, Reference
 from asyncsync.planning import part, plan
 
 A64, B128 = "a" * 64, "b" * 128
@@ -260,3 +260,29 @@ def test_a_shard_is_read_back_from_its_own_text(text: str) -> None:
 def test_what_is_no_shard_is_refused_with_a_right_one(text: str) -> None:
     with pytest.raises(ValueError, match=r"2/4"):
         Shard.parse(text)
+
+
+def test_in_a_layout_an_image_is_called_by_its_name_and_tag_alone() -> None:
+    specs = lists.entries(["ghcr.io/org/team/app:dev", f"nginx@sha256:{'a' * 64}"])
+    made = plan(specs, [Destination.parse("oci:./export")])
+    assert [str(job.target) for job in made.jobs] == [
+        "oci:./export:app:dev",
+        f"oci:./export:nginx:sha256.{'a' * 64}",
+    ]
+    assert made.tar is None
+    assert str(plan(specs, [Destination.parse("oci:export.tar")]).tar) == "oci:./export.tar"
+
+
+def test_an_image_of_a_layout_goes_out_by_its_last_part() -> None:
+    specs = lists.entries(["r.example:5000/team/app:1", "web:2"], Layout("./export"))
+    made = plan(specs, [Destination.parse("s.example/team")])
+    assert [str(job.target) for job in made.jobs] == [
+        "s.example/team/app:1",
+        "s.example/team/web:2",
+    ]
+
+
+def test_an_image_of_a_layout_is_not_copied_onto_itself() -> None:
+    specs = lists.entries(["app:1"], Layout("./export"))
+    with pytest.raises(PlanError, match="would be copied onto itself"):
+        plan(specs, [Destination.parse("oci:export")])

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from asyncsync.lists.entry import BLANKS, Entry, mistake, understood
 from asyncsync.lists.lines import in_lines, numbered
 from asyncsync.model.errors import ListError
+from asyncsync.model.reference import Layout
 from asyncsync.model.spec import ImageSpec, Mistake, Position
 
 __all__ = ["decode", "entries", "read"]
@@ -43,28 +44,29 @@ def decode(data: bytes, name: str) -> str:
         raise ListError([Mistake(at, f"{byte}. Save the list as UTF-8")]) from None
 
 
-def read(text: str, name: str) -> tuple[ImageSpec, ...]:
+def read(text: str, name: str, layout: Layout | None = None) -> tuple[ImageSpec, ...]:
     """The images of a list, in its order. Raises ListError with all mistakes.
 
-    `name` is how messages call the list: its path, or `-` for stdin.
+    `name` is how messages call the list: its path, or `-` for stdin. `layout`: the images are
+    there, and are named as it names them.
     """
     text = text.removeprefix(_BOM)
     _, first = next(numbered(text), (1, ""))
     if not _YAML.match(first.lstrip(BLANKS)):
-        return _all(in_lines(text, name))
+        return _all(in_lines(text, name), layout)
     from asyncsync.lists.structured import in_yaml  # lines need no parser of YAML
 
-    return _all(in_yaml(text, name))
+    return _all(in_yaml(text, name), layout)
 
 
-def entries(texts: Iterable[str]) -> tuple[ImageSpec, ...]:
+def entries(texts: Iterable[str], layout: Layout | None = None) -> tuple[ImageSpec, ...]:
     """The images that are named one by one, as Python values. Raises ListError with all mistakes.
 
     Their positions are in the file `<entries>`, the first one on line 1.
     """
     if isinstance(texts, str | bytes):
         raise TypeError("entries are a list of texts; one text would be taken letter by letter")
-    return _all(_values(texts))
+    return _all(_values(texts), layout)
 
 
 def _values(texts: Iterable[str]) -> Iterator[Entry | Mistake]:
@@ -75,11 +77,11 @@ def _values(texts: Iterable[str]) -> Iterator[Entry | Mistake]:
         yield Entry(content, Position("<entries>", index, 1 + text.find(content)))
 
 
-def _all(found: Iterable[Entry | Mistake]) -> tuple[ImageSpec, ...]:
+def _all(found: Iterable[Entry | Mistake], layout: Layout | None = None) -> tuple[ImageSpec, ...]:
     specs: list[ImageSpec] = []
     mistakes: list[Mistake] = []
     for count, each in enumerate(found, start=1):
-        result = each if isinstance(each, Mistake) else understood(each)
+        result = each if isinstance(each, Mistake) else understood(each, layout)
         if count > ENTRIES_MAX:
             mistakes.append(
                 mistake(result.at, f"a list has at most {ENTRIES_MAX} images. Split it")

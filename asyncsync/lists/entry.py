@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from asyncsync.model.foreign import quoted, shown
 from asyncsync.model.reference import (
     REFERENCE_MAX,
+    Layout,
     NotAReference,
     Reference,
     in_lower_case,
@@ -63,14 +64,20 @@ class _Slip:
     advice: str = ""
 
 
-def understood(entry: Entry) -> ImageSpec | Mistake:
-    """The image that `entry` names, or what is wrong with it and what to write instead."""
+def understood(entry: Entry, layout: Layout | None = None) -> ImageSpec | Mistake:
+    """The image that `entry` names, or what is wrong with it and what to write instead.
+
+    `layout`: where names are read as they stand there.
+    """
     try:
-        source = Reference.parse(entry.text)
+        source = Reference.within(layout, entry.text) if layout else Reference.parse(entry.text)
     except NotAReference as error:
         slip = _slip(entry.text) or _Slip(error.what, error.offset)
         meant = f"Write {instead}" if (instead := _meant(entry.text)) else slip.advice
         return mistake(entry.at, f"{slip.what}. {meant}" if meant else slip.what, slip.offset)
+    if isinstance(source.place, Layout) and not layout:
+        what = f"an image of a layout is read with --from {source.place}"
+        return mistake(entry.at, f"{what}. Write {source.entry} here")
     if source.digest and not source.tag and source.digest.algorithm != "sha256":
         what = f"a {source.digest.algorithm} digest is too long to become the target's tag"
         name, at, _ = entry.text.partition("@")

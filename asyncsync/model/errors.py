@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from asyncsync.model.job import Step
-from asyncsync.model.reference import Digest
+from asyncsync.model.reference import Digest, is_layout
 from asyncsync.model.spec import Mistake
 
 
@@ -76,7 +76,10 @@ class EngineUnavailable(AsyncsyncError):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which image, in which step, at which registry. Stores know the registry alone."""
+    """Which image, in which step, at which registry. Stores know the registry alone.
+
+    `registry` is the text of a place: of a layout as well.
+    """
 
     registry: str
     image: str | None = None
@@ -86,8 +89,14 @@ class Where:
     def at_target(self) -> bool:
         """Whether the registry speaks as the target. In doubt, as where both are one, it is not."""
         if self.step is Step.COPY:  # it speaks to both: the one that the image is not from
-            return self.image is not None and not self.image.startswith(f"{self.registry}/")
+            within = f"{self.registry}{':' if self.is_layout else '/'}"
+            return self.image is not None and not self.image.startswith(within)
         return self.step in (Step.PUSH, Step.VERIFY)
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether it is no registry, but files."""
+        return is_layout(self.registry)
 
 
 class CopyError(AsyncsyncError):
@@ -145,6 +154,8 @@ class NotFound(CopyError):
         host = self.where.registry
         if self.where.at_target:
             return f"Create the repository at {host}, or correct the namespace."
+        if self.where.is_layout and self.where.step is Step.COPY:
+            return f"{host} holds not all of the image: carry it over again, or export it afresh."
         if self.where.step is Step.COPY:  # the image itself was there when it was looked for
             return (
                 f"Run it again; if it stays, the image is incomplete at {host}, or, where that is "
@@ -169,6 +180,8 @@ class PermissionDenied(CopyError):
 
     def advice(self) -> str:
         host = self.where.registry
+        if self.where.is_layout:
+            return f"Give us the right to read {host}, and to write there if it is the target."
         if self.where.at_target:
             return (
                 f"Give this account the right to push at {host}; check that the "
@@ -191,6 +204,8 @@ class RegistryUnavailable(CopyError):
     """The registry does not answer, or not now."""
 
     def advice(self) -> str:
+        if self.where.is_layout:
+            return f"Check the disk of {self.where.registry}, then run it again."
         return f"Check that {self.where.registry} is up and reachable from here, then run it again."
 
 
@@ -217,6 +232,11 @@ class DigestMismatch(CopyError):
     """Content, or the target's confirmation, is not what was named."""
 
     def advice(self) -> str:
+        if self.where.is_layout:
+            return (
+                f"{self.where.registry} is damaged: carry it over again, or export the image "
+                "afresh into an empty folder."
+            )
         return (
             f"Run it again; if it stays, {self.where.registry} or a proxy before it alters images, "
             "or somebody else pushes to the same tag."
@@ -241,6 +261,11 @@ class TargetFull(RefusedByTarget):
     """The target's disk is full, or what it grants this account or project is used up."""
 
     def advice(self) -> str:
+        if self.where.is_layout:
+            return (
+                f"Free space on the disk of {self.where.registry}, then run it again: what is in "
+                "place is skipped."
+            )
         return (
             f"Free space at {self.where.registry}, or raise the quota there; then run it again: "
             "what is in place is skipped."

@@ -11,7 +11,10 @@ from asyncsync.model.foreign import quoted, shown
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import (
     DOCKER_HUB,
+    OCI,
+    Layout,
     NotAReference,
+    Place,
     Reference,
     Registry,
     names_registry,
@@ -33,14 +36,22 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where images go: a registry and a namespace in it (`""`: directly under the registry)."""
+    """Where images go: a registry and a namespace in it (`""`: directly under the registry).
 
-    place: Registry
+    Or a layout, which has no namespaces.
+    """
+
+    place: Place
     namespace: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `registry[:port][/namespace…]`. Raises ValueError that says what to write."""
+        """Read `registry[:port][/namespace…]` or `oci:FOLDER`.
+
+        Raises ValueError that says what to write.
+        """
+        if text.startswith(OCI) and not _OCI_HOST.match(text):
+            return cls(Layout.parse(text))
         if "@" in text:  # not shown: what stands before it may be a password
             raise ValueError("a destination has no '@': it takes neither a login nor a digest")
         if not text:
@@ -71,7 +82,13 @@ class Destination:
     def __str__(self) -> str:
         return f"{self.place}/{self.namespace}" if self.namespace else str(self.place)
 
+    def image(self, name: str, tag: str) -> Reference:
+        """What an image is called there. Raises NotAReference."""
+        joint = ":" if isinstance(self.place, Layout) else "/"
+        return Reference.parse(f"{self}{joint}{name}:{tag}")
 
+
+_OCI_HOST = re.compile(r"oci:[0-9]+(?:/|\Z)")  # a registry of that name, with a port
 _AS = "registry.example/team"
 
 
@@ -152,3 +169,9 @@ class Plan:
 
     jobs: tuple[CopyJob, ...]
     warnings: tuple[ListWarning, ...] = ()
+
+    @property
+    def tar(self) -> Layout | None:
+        """The tar that its images go to: none of them is in place before all of it is written."""
+        places = (job.target.place for job in self.jobs)
+        return next((place for place in places if isinstance(place, Layout) and place.is_tar), None)

@@ -1,7 +1,8 @@
 """The name of an image, in one normal form: registry/repository:tag@digest.
 
 The grammar is Docker's (distribution/reference, “Grammar”), read strictly: what a registry or an
-engine would refuse later is refused here, with what to write instead.
+engine would refuse later is refused here, with what to write instead. An image in an OCI layout is
+`oci:FOLDER:repository:tag`, as skopeo writes it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeAlias
 
 from asyncsync.model.foreign import quoted
 
@@ -109,6 +110,65 @@ def _is_address_if_bracketed(host: str) -> bool:
     return True
 
 
+OCI = "oci:"
+# A folder is always written so that no registry or tag can look like one.
+_FOLDER = re.compile(r"(?:/|\.{1,2}(?:/|\Z))[^:]*")
+LAYOUT_MAX = 2048  # characters of a folder's name
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """An OCI layout by its folder, or by its tar (a name in `.tar`). As text `oci:./export`.
+
+    The path begins with `/`, `./` or `../`; it holds no ':', which ends it in a reference.
+    """
+
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `oci:FOLDER`. Raises ValueError that says what to write instead."""
+        scheme, _, path = text.partition(":")
+        if scheme != "oci" or not path:
+            raise NotAReference(f"{quoted(text)} is no layout: oci:FOLDER, as oci:./export")
+        if len(path) > LAYOUT_MAX:
+            raise NotAReference(
+                f"a folder's name has at most {LAYOUT_MAX} characters, not {len(path)}"
+            )
+        if path.startswith("~"):  # shells leave it as it is behind oci:
+            raise NotAReference("no shell expands the '~' there", instead=f"oci:$HOME{path[1:]}")
+        if ":" in path:
+            what = "a layout's folder has no ':' in its name, and its images are named in the list"
+            raise NotAReference(what, text.rindex(":"))
+        if not path.isprintable():
+            raise NotAReference(f"{quoted(path)} has a sign in it that cannot be printed")
+        path = path.rstrip("/") or "/"
+        return cls(path if _FOLDER.fullmatch(path) else f"./{path}")
+
+    def __str__(self) -> str:
+        return f"{OCI}{self.path}"
+
+    @property
+    def is_tar(self) -> bool:
+        """Whether it is one file that holds all of it."""
+        return self.path.endswith(".tar")
+
+
+Place: TypeAlias = Registry | Layout
+
+
+def is_layout(place: str) -> bool:
+    """Whether the text of a place, or what begins with it, is that of a layout."""
+    return place.startswith((f"{OCI}/", f"{OCI}."))
+
+
+def as_registry(place: Place) -> Registry:
+    """The registry that `place` is: only there are logins, and HTTP."""
+    if isinstance(place, Layout):
+        raise TypeError(f"{place} is a layout and no registry")
+    return place
+
+
 def names_registry(component: str) -> bool:
     """Whether Docker takes this first component for a registry and not for a repository."""
     return component == "localhost" or any(c in component for c in ".:[")
@@ -121,7 +181,7 @@ class Reference:
     `Reference.parse(str(reference)) == reference`, always.
     """
 
-    place: Registry
+    place: Place
     repository: str
     tag: str | None = None
     digest: Digest | None = None
@@ -130,8 +190,18 @@ class Reference:
     def parse(cls, text: str) -> Self:
         """Read `[registry/]repository[:tag][@digest]` and complete it as Docker does.
 
+        Or `oci:FOLDER:repository[:tag][@digest]`, which is not completed but by the tag.
+
         Raises NotAReference, a ValueError that says what is wrong and what to write instead.
         """
+        if is_layout(text):
+            folder, _, name = text.removeprefix(OCI).partition(":")
+            layout = Layout.parse(f"{OCI}{folder}")
+            try:
+                return cls.within(layout, name)
+            except NotAReference as error:
+                offset = len(text) - len(name) + error.offset
+                raise NotAReference(error.what, offset, error.instead) from None
         try:
             return cls._read(text)
         except NotAReference:
@@ -170,25 +240,63 @@ class Reference:
         content = _digest(digest, offset=len(named) + 1) if at else None
         return cls(place, repository, tag if colon else None if content else "latest", content)
 
+    @classmethod
+    def within(cls, layout: Layout, text: str) -> Self:
+        """Read `repository[:tag][@digest]` as `layout` names it: no registry is added to it.
+
+        It may have one: some tools name an image in a layout by all of its name. Raises
+        NotAReference.
+        """
+        if len(text) > REFERENCE_MAX:
+            raise NotAReference(
+                f"{len(text)} characters are too long for an image; at most {REFERENCE_MAX}"
+            )
+        named, at, digest = text.partition("@")
+        head, slash, last = named.rpartition("/")
+        last, colon, tag = last.partition(":")
+        repository = f"{head}{slash}{last}"
+        first, slash, others = repository.partition("/")
+        if slash and names_registry(first):
+            Registry.parse(first)
+            _check_repository(others, offset=len(first) + 1)
+        else:
+            _check_repository(repository, offset=0)
+        if colon:
+            _check_tag(tag, offset=len(named) - len(tag))
+        content = _digest(digest, offset=len(named) + 1) if at else None
+        return cls(layout, repository, tag if colon else None if content else "latest", content)
+
     def __str__(self) -> str:
+        return f"{self.name}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
-        digest = f"@{self.digest}" if self.digest else ""
-        return f"{self.name}{tag}{digest}"
+        return f"{tag}@{self.digest}" if self.digest else tag
 
     @property
     def name(self) -> str:
-        """Registry and repository, without tag and digest: `docker.io/library/nginx`."""
-        return f"{self.place}/{self.repository}"
+        """Place and repository, without tag and digest: `docker.io/library/nginx`."""
+        joint = ":" if isinstance(self.place, Layout) else "/"
+        return f"{self.place}{joint}{self.repository}"
+
+    @property
+    def entry(self) -> str:
+        """As a list names it, complete; an image of a layout is named within that."""
+        if isinstance(self.place, Layout):
+            return f"{self.repository}{self._suffix}"
+        return str(self)
 
     @property
     def familiar(self) -> str:
         """As a person writes it: `nginx:1.27` for `docker.io/library/nginx:1.27`.
 
-        It is read back as the same reference: `docker.io/a.b/c` keeps its registry.
+        It is read back as the same reference: `docker.io/a.b/c` keeps its registry. An image of a
+        layout is named within that.
         """
         first, _, others = self.repository.partition("/")
-        if self.place.host != DOCKER_HUB or names_registry(first):
-            return str(self)
+        if self.place != Registry(DOCKER_HUB) or names_registry(first):
+            return self.entry
         whole = str(self).removeprefix(f"{DOCKER_HUB}/")
         return whole if "/" in others else whole.removeprefix("library/")
 

@@ -29,7 +29,7 @@ def _lines(report: Report) -> Iterator[str]:
     for outcome in missing:
         yield f"# {_reason(outcome)}"
         # The whole name: the short one of docker.io/a.b/c would be read as a registry's.
-        yield str(outcome.job.source)
+        yield outcome.job.source.entry
 
 
 def _reason(outcome: Outcome) -> str:

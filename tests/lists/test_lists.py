@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asyncsync import lists
 from asyncsync.model.errors import ListError
-from asyncsync.model.reference import Reference
+from asyncsync.model.reference import Layout, Reference
 
 A64, B128 = "a" * 64, "b" * 128
 
@@ -396,3 +396,28 @@ def test_yaml_is_read_the_same_without_libyaml() -> None:
     )
     images = [(s.at.line, s.at.column, s.source.familiar) for s in lists.read(text, "x")]
     assert done.stdout.strip() == str(images)
+
+
+@pytest.mark.parametrize("prefix", ["", "- "])
+def test_the_images_of_a_layout_are_named_as_it_names_them(prefix: str) -> None:
+    names = ["nginx", "nginx:1.27", "r.example:5000/team/app:1", f"app@sha256:{A64}"]
+    text = "".join(f"{prefix}{name}\n" for name in names)
+    found = [spec.source for spec in lists.read(text, "images.yaml", Layout("./x"))]
+    assert found == [Reference.within(Layout("./x"), name) for name in names]
+    assert [spec.source for spec in lists.entries(names, Layout("./x"))] == found
+
+
+def test_an_image_of_a_layout_is_no_entry_without_that_layout() -> None:
+    assert mistakes("oci:./x:app:1") == [
+        "1:1: an image of a layout is read with --from oci:./x. Write app:1 here"
+    ]
+
+
+def test_mistakes_in_the_names_of_a_layout_are_told_as_others_are() -> None:
+    with pytest.raises(ListError) as wrong:
+        lists.read("app:1\nApp:2\n'app:3'\n", "images.yaml", Layout("./x"))
+    assert str(wrong.value).splitlines() == [
+        "images.yaml:2:1: 'App' is no part of a name: lower-case letters and digits, joined by "
+        "'.', '_', '__' or '-'. Write app:2",
+        "images.yaml:3:1: an image is written without quotes. Write app:3",
+    ]

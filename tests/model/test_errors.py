@@ -8,9 +8,12 @@ import pytest
 
 from asyncsync.model.errors import (
     CopyError,
+    DigestMismatch,
     EngineUnavailable,
     NotFound,
     PermissionDenied,
+    RegistryUnavailable,
+    TargetFull,
     TlsError,
     Where,
 )
@@ -88,3 +91,30 @@ def test_an_engine_that_is_absent_is_not_needed() -> None:
 def test_an_error_survives_pickling(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_a_layout_is_the_target_unless_the_image_is_from_it() -> None:
+    assert Where("oci:./x", IMAGE, Step.COPY).at_target
+    assert Where("oci:./x", "oci:./xy:app:1", Step.COPY).at_target
+    assert not Where("oci:./x", "oci:./x:app:1", Step.COPY).at_target
+    assert Where("r.example", "oci:./x:app:1", Step.COPY).at_target
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (NotFound, "oci:./x holds not all of the image: carry it over again"),
+        (PermissionDenied, "Give us the right to read oci:./x, and to write there if"),
+        (RegistryUnavailable, "Check the disk of oci:./x, then run it again."),
+        (DigestMismatch, "oci:./x is damaged: carry it over again, or export the image afresh"),
+        (TargetFull, "Free space on the disk of oci:./x, then run it again"),
+    ],
+)
+def test_what_is_advised_for_a_layout_is_about_files(kind: type[CopyError], advice: str) -> None:
+    error = kind("what", Where("oci:./x", "oci:./x:app:1", Step.COPY))
+    assert error.advice().startswith(advice)
+
+
+def test_a_name_that_a_layout_does_not_have_is_corrected_in_the_list() -> None:
+    error = NotFound("what", Where("oci:./x", "oci:./x:app:1", Step.RESOLVE))
+    assert error.advice().startswith("Correct the name or the tag in the list")

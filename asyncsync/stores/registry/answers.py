@@ -147,7 +147,7 @@ def _words(answer: Answer) -> str:
 
 def not_found(answer: Answer, ref: Reference) -> NotFound:
     """What a 404 to a manifest means."""
-    where = Where(ref.place.host)
+    where = Where(str(ref.place))
     if "NAME_UNKNOWN" in codes(answer):
         return NotFound(f"{ref.place} has no repository {ref.repository}", where)
     kind = "digest" if ref.digest else "tag"
@@ -157,7 +157,7 @@ def not_found(answer: Answer, ref: Reference) -> NotFound:
 def blob_missing(ref: Reference) -> NotFound:
     """What a 404 to a blob means."""
     what = f"{ref.place} does not have the blob {ref.digest} that {ref.repository} is made of"
-    return NotFound(what, Where(ref.place.host))
+    return NotFound(what, Where(str(ref.place)))
 
 
 def refusal(answer: Answer, otherwise: CopyError) -> CopyError:

@@ -23,7 +23,14 @@ from asyncsync.model.manifest import (
     RawManifest,
     Taken,
 )
-from asyncsync.model.reference import Digest, Reference, Registry, referrers_tag
+from asyncsync.model.reference import (
+    Digest,
+    Place,
+    Reference,
+    Registry,
+    as_registry,
+    referrers_tag,
+)
 from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
@@ -85,7 +92,7 @@ class RegistryClient:
         self._mirrors: dict[Registry, tuple[Session, ...]] = {}
         self._misses: Counter[Session] = Counter()  # of mirrors, in a row
         # Repositories where nobody but clients lists what refers to a manifest.
-        self._listless: set[tuple[Registry, str, str]] = set()
+        self._listless: set[tuple[Place, str, str]] = set()
 
     async def __aenter__(self) -> Self:
         await self._wire.__aenter__()
@@ -188,7 +195,7 @@ class RegistryClient:
             told = seen.digest if seen else None
         if told is None or Digest.of(manifest.data, told.algorithm) != told:
             what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
-            raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(ref.place.host))
+            raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(str(ref.place)))
         return Taken(told, digest_told(answer.headers, "OCI-Subject"))
 
     async def tags(self, place: Registry, repository: str) -> tuple[str, ...]:
@@ -221,11 +228,11 @@ class RegistryClient:
             return ()
         return listed_in(await _read(session, at.by_digest(seen.digest), writes=False), ref)
 
-    def lists_by_tag(self, place: Registry) -> bool:
+    def lists_by_tag(self, place: Place) -> bool:
         """Whether clients can keep a list of referrers there under a tag, as `sha256-<hex>`."""
         return self._session(place).quirks.digest_tags
 
-    def mounts_after_manifest(self, place: Registry) -> bool:
+    def mounts_after_manifest(self, place: Place) -> bool:
         """Whether it gives from one repository to another only what a manifest there names."""
         return self._session(place).quirks.mounts is Mounts.AFTER_MANIFEST
 
@@ -251,14 +258,15 @@ class RegistryClient:
                     return found
         return await attempt(self._session(ref.place))
 
-    def _leave_out(self, session: Session, place: Registry) -> bool:
+    def _leave_out(self, session: Session, place: Place) -> bool:
         """Ask it for nothing more, if it stands in for `place`."""
         if session not in self._mirrors_of(place):
             return False
         self._misses[session] = _MISSES_MAX
         return True
 
-    def _mirrors_of(self, place: Registry) -> tuple[Session, ...]:
+    def _mirrors_of(self, at: Place) -> tuple[Session, ...]:
+        place = as_registry(at)
         if place not in self._mirrors:
             urls = map(URL, self._access.mirrors.get(place.host, ()))
             self._mirrors[place] = tuple(
@@ -266,7 +274,8 @@ class RegistryClient:
             )
         return self._mirrors[place]
 
-    def _session(self, place: Registry) -> Session:
+    def _session(self, at: Place) -> Session:
+        place = as_registry(at)
         if place not in self._sessions:
             self._sessions[place] = self._opened(place)
         return self._sessions[place]
@@ -308,7 +317,7 @@ async def _read(session: Session, ref: Reference, *, writes: bool) -> RawManifes
         raise session.failure(answer)
     if answer.cut:
         what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
-        raise UnsupportedManifest(what, Where(ref.place.host))
+        raise UnsupportedManifest(what, Where(str(ref.place)))
     return manifest_of(answer.headers, answer.body, ref)
 
 
@@ -318,10 +327,10 @@ async def _config(session: Session, ref: Reference) -> bytes:
         raise session.failure(answer)
     if answer.cut:
         what = f"the config of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
-        raise UnsupportedManifest(what, Where(ref.place.host))
+        raise UnsupportedManifest(what, Where(str(ref.place)))
     if ref.digest is None or Digest.of(answer.body, ref.digest.algorithm) != ref.digest:
         what = f"{ref.place} sent something else for the config {ref.digest} of {ref.name}"
-        raise DigestMismatch(what, Where(ref.place.host))
+        raise DigestMismatch(what, Where(str(ref.place)))
     return answer.body
 
 

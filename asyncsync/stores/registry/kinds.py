@@ -81,7 +81,7 @@ def _kind(header: str, data: bytes, ref: Reference) -> str:
     if not kind:
         sent = shown(header, limit=80) or "something"
         what = f"{ref.place} answered with {sent} that is no manifest"
-        raise RegistryUnavailable(what, Where(ref.place.host))
+        raise RegistryUnavailable(what, Where(str(ref.place)))
     if not _OTHER_TYPE.fullmatch(kind):
         raise _unsupported(f"{ref} is of the type {shown(kind, limit=80) or 'nothing'}", ref)
     return kind
@@ -109,7 +109,7 @@ def _refuse_schema_1(kind: str, ref: Reference) -> None:
 
 
 def _unsupported(what: str, ref: Reference) -> UnsupportedManifest:
-    return UnsupportedManifest(what, Where(ref.place.host))
+    return UnsupportedManifest(what, Where(str(ref.place)))
 
 
 def digest_told(headers: Mapping[str, str], name: str = "Docker-Content-Digest") -> Digest | None:
@@ -123,5 +123,5 @@ def digest_told(headers: Mapping[str, str], name: str = "Docker-Content-Digest")
 def _same(is_now: Digest, expected: Digest, ref: Reference) -> None:
     if is_now != expected:
         raise DigestMismatch(
-            f"{ref.place} sent {is_now} for {ref.name}, not {expected}", Where(ref.place.host)
+            f"{ref.place} sent {is_now} for {ref.name}, not {expected}", Where(str(ref.place))
         )

@@ -50,7 +50,7 @@ async def tags_of(session: Session, ref: Reference) -> tuple[str, ...]:
         answer = await session.ask(ask)
         if answer.status == 404:
             what = f"{ref.place} has no repository {ref.repository}"
-            raise NotFound(what, Where(ref.place.host))
+            raise NotFound(what, Where(str(ref.place)))
         if answer.status != 200:
             raise session.failure(answer)
         ask = pages.after(answer, ask)
@@ -104,7 +104,7 @@ def listed_in(page: RawManifest, ref: Reference) -> tuple[Descriptor, ...]:
         parsed = parse_manifest(page)
     except ValueError as error:
         what = f"{ref.place} sent a list of what refers to {ref.digest} that is none: {error}"
-        raise UnsupportedManifest(what, Where(ref.place.host)) from error
+        raise UnsupportedManifest(what, Where(str(ref.place))) from error
     return parsed.manifests if isinstance(parsed, Index) else ()
 
 
@@ -118,7 +118,7 @@ def _tags_in(answer: Answer, ref: Reference) -> Iterable[str]:
             return ()
         case {"tags": [*tags]}:
             return (tag for tag in tags if isinstance(tag, str))
-    raise RegistryUnavailable(f"{ref.place} sent no list of tags", Where(ref.place.host))
+    raise RegistryUnavailable(f"{ref.place} sent no list of tags", Where(str(ref.place)))
 
 
 class _Pages:
@@ -159,4 +159,4 @@ def next_page(links: Iterable[str]) -> str | None:
 
 
 def _unlike(ref: Reference, what: str) -> RegistryUnavailable:
-    return RegistryUnavailable(f"{ref.place} lists, for {ref.name}, {what}", Where(ref.place.host))
+    return RegistryUnavailable(f"{ref.place} lists, for {ref.name}, {what}", Where(str(ref.place)))

@@ -39,7 +39,7 @@ def skipped(answer: Answer, ref: Reference, start: int) -> int:
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if match is None or not int(match[1]) <= start <= int(match[2]):
         what = f"{ref.place} sent another part of {ref.digest} than was asked for"
-        raise RegistryUnavailable(what, Where(ref.place.host), transient=True)
+        raise RegistryUnavailable(what, Where(str(ref.place)), transient=True)
     return start - int(match[1])
 
 

@@ -259,7 +259,7 @@ class Upload:
             self._location = self._session.sent_to(answer, _location(answer, self._session))
 
     def _failure(self, answer: Answer) -> CopyError:
-        where = Where(self._ref.place.host)
+        where = Where(str(self._ref.place))
         if "DIGEST_INVALID" in codes(answer):
             what = f"{self._ref.place} got other bytes for {self._ref.digest} than were sent"
             return DigestMismatch(what, where, transient=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from anyio import Event
 
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.reference import Digest, Place, Reference
 from asyncsync.transports.direct.lanes import Lanes
 
 
@@ -55,7 +55,7 @@ class Mover(Protocol):
         Raises CopyError.
         """
 
-    def mounts_after_manifest(self, place: Registry) -> bool:
+    def mounts_after_manifest(self, place: Place) -> bool:
         """Whether `place` mounts only blobs of manifests that stand, as ECR does."""
 
 
@@ -69,9 +69,9 @@ class Blobs:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
         # A blob is small (some 700 bytes) and stays for the run: a later image may need it.
-        self._blobs: dict[tuple[Registry, Digest | None], _Blob] = {}
-        self._mounts: dict[Registry, bool] = {}  # what places answered, once they were asked
-        self._doubted: set[tuple[Registry, str, Digest | None]] = set()  # forgotten at least once
+        self._blobs: dict[tuple[Place, Digest | None], _Blob] = {}
+        self._mounts: dict[Place, bool] = {}  # what places answered, once they were asked
+        self._doubted: set[tuple[Place, str, Digest | None]] = set()  # forgotten at least once
 
     async def bring(self, need: Need, mover: Mover) -> Brought:
         """See that the blob is in the repository of `need.target`: it is there on return.
@@ -112,7 +112,7 @@ class Blobs:
             return None
         return next((name for name, mountable in blob.there.items() if mountable), None)
 
-    def manifest_stands(self, place: Registry, repository: str, digests: Iterable[Digest]) -> None:
+    def manifest_stands(self, place: Place, repository: str, digests: Iterable[Digest]) -> None:
         """Take note that `repository` has a manifest that names the blobs `digests`, so has them.
 
         Places that mount only such blobs are asked to from now on. Nobody waits for this moment:
@@ -126,7 +126,7 @@ class Blobs:
         blob = self._blobs.get((target.place, target.digest))
         return blob is not None and target.repository in blob.there
 
-    def forget(self, place: Registry, repository: str, digest: Digest) -> None:
+    def forget(self, place: Place, repository: str, digest: Digest) -> None:
         """Take back that `repository` has the blob: its registry says so (MANIFEST_BLOB_UNKNOWN).
 
         Whoever needs it there next moves it, without a mount, which may be what went wrong.
@@ -134,7 +134,7 @@ class Blobs:
         self._blob(place, digest).there.pop(repository, None)
         self._doubted.add((place, repository, digest))
 
-    def _blob(self, place: Registry, digest: Digest | None) -> _Blob:
+    def _blob(self, place: Place, digest: Digest | None) -> _Blob:
         return self._blobs.setdefault((place, digest), _Blob())
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from asyncsync.model.manifest import Descriptor, RawManifest, Taken
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.reference import Digest, Place, Reference
 from asyncsync.transports.contracts import Manifests
 
 
@@ -18,7 +18,7 @@ class Reading(Protocol):
     """The bytes of a blob as they come, unchecked. Raises CopyError while they do."""
 
     @property
-    def place(self) -> Registry:
+    def place(self) -> Place:
         """Who sends them: the registry that was asked, or a mirror of it."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
@@ -99,8 +99,8 @@ class Target(Manifests, Lists, Protocol):
         no manifest of this type.
         """
 
-    def mounts_after_manifest(self, place: Registry) -> bool:
+    def mounts_after_manifest(self, place: Place) -> bool:
         """Whether it gives from one repository to another only what a manifest there names."""
 
-    def lists_by_tag(self, place: Registry) -> bool:
+    def lists_by_tag(self, place: Place) -> bool:
         """Whether a list of referrers can stand there under a tag, as `sha256-<hex>`."""

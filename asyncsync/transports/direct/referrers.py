@@ -19,7 +19,7 @@ from asyncsync.model.events import Noted
 from asyncsync.model.foreign import quoted
 from asyncsync.model.job import Step
 from asyncsync.model.manifest import ACCEPTED_TYPES, Descriptor, RawManifest, Taken
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.reference import Digest, Place, Reference
 from asyncsync.transports.direct.choosing import unsupported
 from asyncsync.transports.direct.contracts import Source
 from asyncsync.transports.direct.fallback import Fallbacks
@@ -257,7 +257,7 @@ class Bringing:
         self._left_out.append(f"left out the {each.kind} {each.named.digest}: {why}")
 
     @property
-    def _at(self) -> Registry:
+    def _at(self) -> Place:
         return self._job.target.place
 
     async def _manifest(self, named: Descriptor) -> RawManifest:

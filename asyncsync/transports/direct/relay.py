@@ -13,7 +13,7 @@ from anyio import CancelScope, move_on_after
 
 from asyncsync.model.errors import CopyError, TimedOut, Where
 from asyncsync.model.job import Step
-from asyncsync.model.reference import Reference, Registry
+from asyncsync.model.reference import Place, Reference
 from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.contracts import Source, Target, Upload
 from asyncsync.transports.direct.pace import Pace
@@ -95,7 +95,7 @@ class Relay:
         with move_on_after(CLOSE_SECONDS, shield=True):
             await every(upload.cancel() for upload in uploads)
 
-    def mounts_after_manifest(self, place: Registry) -> bool:
+    def mounts_after_manifest(self, place: Place) -> bool:
         """Whether `place` mounts only blobs of manifests that stand."""
         return self._target.mounts_after_manifest(place)
 

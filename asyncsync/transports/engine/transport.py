@@ -43,7 +43,7 @@ from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Copied
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Digest, Reference, as_registry
 from asyncsync.retrying import Retrying
 from asyncsync.transports.contracts import Manifests
 from asyncsync.transports.engine.failures import classify, is_local_missing
@@ -138,10 +138,11 @@ class EngineTransport:
             raise error.ending_run() from error
 
     async def _work(self, job: CopyJob, observe: Observe, seen: Sighting) -> _Work:
-        source = await self._credentials.find(job.source.place, job.source.repository)
-        target = await self._credentials.find(job.target.place, job.target.repository)
-        source_auth = engine_auth(source, job.source.place)
-        target_auth = engine_auth(target, job.target.place)
+        here, there = as_registry(job.source.place), as_registry(job.target.place)
+        source = await self._credentials.find(here, job.source.repository)
+        target = await self._credentials.find(there, job.target.repository)
+        source_auth = engine_auth(source, here)
+        target_auth = engine_auth(target, there)
         return _Work(
             job,
             observe,
