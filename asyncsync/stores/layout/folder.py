@@ -7,11 +7,11 @@ may be killed at any moment: the layout stays valid, and nothing outside the fol
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -32,19 +32,31 @@ from asyncsync.stores.layout.writing import (
     within,
 )
 
-__all__ = ["BlobWriter", "BrokenLayout", "Entry", "LayoutFolder", "WrongDigest"]
+__all__ = ["BlobWriter", "BrokenLayout", "Entry", "Extent", "LayoutFolder", "WrongDigest"]
 
-_MARK = "oci-layout"
-_INDEX = "index.json"
-_MARK_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
-_MARK_BYTES_MAX = 64 * 1024
+MARK_NAME = "oci-layout"
+INDEX_NAME = "index.json"
+MARK_BYTES_MAX = 64 * 1024
 # What a folder may hold that is to become a layout: what a writer that was killed leaves, and what
 # a fresh file system brings.
-_ON_THE_WAY = frozenset({"blobs", _INDEX, WORKSHOP, "lost+found"})
+_ON_THE_WAY = frozenset({"blobs", INDEX_NAME, WORKSHOP, "lost+found"})
 
 
 class BrokenLayout(ValueError):
     """A file of the layout is not what a layout has there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where the bytes of a blob are: in an open file, from `start`, so many."""
+
+    file: int
+    start: int
+    size: int
+
+    def read(self, at: int, count: int) -> bytes:
+        """At most `count` bytes of the blob from `at`; none at its end. Raises OSError."""
+        return os.pread(self.file, max(0, min(count, self.size - at)), self.start + at)
 
 
 class LayoutFolder:
@@ -72,7 +84,7 @@ class LayoutFolder:
                 raise ConfigurationError(f"{what}, as oci:./export.")
             elif not path.is_dir():
                 raise ConfigurationError(f"{name} is no folder. Name a folder, or a name in .tar.")
-            _check_mark(path, name)
+            check_mark(_read(path / MARK_NAME, MARK_BYTES_MAX), name)
             layout = cls(path)
             if create and not os.access(path, os.W_OK | os.X_OK):
                 what = f"{name} cannot be written: it is write-protected"
@@ -125,21 +137,36 @@ class LayoutFolder:
 
         `algorithm`: of the digest that is expected, which spares reading it again.
         """
-        self._sweep()
-        writer = BlobWriter(self._real, algorithm)
+        writer = self.begin(algorithm)
         try:
             yield writer
         finally:
             writer.close()
 
+    def begin(self, algorithm: str = "sha256") -> BlobWriter:
+        """The same, for who closes it by himself."""
+        self._sweep()
+        return BlobWriter(self._real, algorithm)
+
+    @contextmanager
+    def opened(self, digest: Digest) -> Iterator[Extent | None]:
+        """A blob to be read, or None."""
+        path = self.blob(digest)
+        if path is None:
+            yield None
+            return
+        with open(path, "rb") as file:
+            yield Extent(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+
     def entries(self) -> tuple[Entry, ...]:
         """What the index names, as it stands now. Raises BrokenLayout."""
-        try:
+        with reading_index():
             return index.parse(self._index())
-        except BrokenLayout:
-            raise
-        except ValueError as error:
-            raise BrokenLayout(f"{_INDEX}: {error}") from None
+
+    def entry(self, name: str) -> Entry | None:
+        """What the index names so, as it stands now. Raises BrokenLayout."""
+        with reading_index():
+            return index.named(self._index(), name)
 
     def put_entry(self, entry: Entry) -> None:
         """Name a manifest that is there, on the disk when this returns. Raises BrokenLayout.
@@ -173,20 +200,18 @@ class LayoutFolder:
             return count
 
     def _index(self) -> bytes:
-        data = _read(self._real / _INDEX, index.INDEX_BYTES_MAX)
+        data = _read(self._real / INDEX_NAME, index.INDEX_BYTES_MAX)
         if data is None:
-            raise BrokenLayout(f"it has no {_INDEX}")
+            raise BrokenLayout(f"it has no {INDEX_NAME}")
         return data
 
     def _change(self, how: Callable[[bytes], bytes]) -> None:
         self._sweep()
         before = self._index()
-        try:
+        with reading_index():
             after = how(before)
-        except ValueError as error:
-            raise BrokenLayout(f"{_INDEX}: {error}") from None
         if after != before:
-            _replace(self._real, _INDEX, after)
+            _replace(self._real, INDEX_NAME, after)
 
     def _sweep(self) -> None:
         with self._sweeping:
@@ -195,8 +220,19 @@ class LayoutFolder:
                 self._swept = True
 
 
+@contextmanager
+def reading_index() -> Iterator[None]:
+    """Turn what is wrong with an index into BrokenLayout."""
+    try:
+        yield
+    except BrokenLayout:
+        raise
+    except ValueError as error:
+        raise BrokenLayout(f"{INDEX_NAME}: {error}") from None
+
+
 def _has_mark(path: Path) -> bool:
-    return (path / _MARK).is_file()
+    return (path / MARK_NAME).is_file()
 
 
 def _make(path: Path, name: str) -> None:
@@ -204,35 +240,33 @@ def _make(path: Path, name: str) -> None:
     if path.exists() and not path.is_dir():
         raise ConfigurationError(f"{name} is no folder. Name a folder, or a name in .tar.")
     path.mkdir(parents=True, exist_ok=True)
-    if strange := sorted(set(os.listdir(path)) - _ON_THE_WAY - {_MARK}):
+    if strange := sorted(set(os.listdir(path)) - _ON_THE_WAY - {MARK_NAME}):
         what = f"{name} is no OCI layout, and holds other things ({shown(strange[0], limit=100)})"
         raise ConfigurationError(f"{what}. Name an empty folder, or a new one.")
     with locked(path):
         if _has_mark(path):  # another one was faster
             return
-        if not (path / _INDEX).exists():
-            _replace(path, _INDEX, index.EMPTY)
+        if not (path / INDEX_NAME).exists():
+            _replace(path, INDEX_NAME, index.EMPTY)
         with within(path, "blobs", "sha256"):
             pass
-        _replace(path, _MARK, _MARK_BYTES)
+        _replace(path, MARK_NAME, index.MARK)
 
 
-def _check_mark(path: Path, name: str) -> None:
-    data = _read(path / _MARK, _MARK_BYTES_MAX)
+def check_mark(data: bytes | None, name: str) -> None:
+    """Raise ConfigurationError unless `data`, an oci-layout, is that of a layout as we know them.
+
+    BrokenLayout if it says nothing.
+    """
     if data is None:
-        what = f"{name} is no OCI layout: it has no {_MARK}"
-        raise ConfigurationError(f"{what}. Name the folder that an export has written.")
-    try:
-        mark = json.loads(data)
-    except (ValueError, RecursionError):
-        mark = None
-    match mark:
-        case {"imageLayoutVersion": "1.0.0"}:
-            return
-        case {"imageLayoutVersion": str(version)}:
-            what = f"its version is {shown(version, limit=50)}, and this program knows 1.0.0"
-            raise ConfigurationError(f"{name} is an OCI layout of another kind: {what}.")
-    raise BrokenLayout(f"{_MARK} does not say a version")
+        what = f"{name} is no OCI layout: it has no {MARK_NAME}"
+        raise ConfigurationError(f"{what}. Name what an export has written.")
+    version = index.version_of(data)
+    if version is None:
+        raise BrokenLayout(f"{MARK_NAME} does not say a version")
+    if version != "1.0.0":
+        what = f"its version is {shown(version, limit=50)}, and this program knows 1.0.0"
+        raise ConfigurationError(f"{name} is an OCI layout of another kind: {what}.")
 
 
 def _read(path: Path, most: int) -> bytes | None:

@@ -1,6 +1,7 @@
-"""What a layout's index.json says: which manifests there are, and what they are called. Pure.
+"""What a layout's two documents say: index.json, which manifests there are and what they are
+called, and oci-layout, that it is one. Pure.
 
-What others wrote there stays as they wrote it, also what we do not know.
+What others wrote into an index stays as they wrote it, also what we do not know.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from asyncsync.model.manifest import OCI_INDEX, Descriptor, parse_descriptor
 
 INDEX_BYTES_MAX = 64 * 1024 * 1024  # some 200,000 images
 EMPTY = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode()
+MARK = b'{"imageLayoutVersion":"1.0.0"}'  # what oci-layout says
 REF_NAME = "org.opencontainers.image.ref.name"  # OCI image-spec, “Pre-Defined Annotation Keys”
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -32,9 +34,26 @@ class Entry:
     annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
 
 
+def version_of(mark: bytes) -> str | None:
+    """What version an oci-layout says, or None if it says none."""
+    try:
+        match json.loads(mark):
+            case {"imageLayoutVersion": str(version)}:
+                return version
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
 def parse(data: bytes) -> tuple[Entry, ...]:
     """The entries of an index.json, in its order. Raises ValueError with what is wrong."""
     return tuple(_entry(raw) for raw in _body(data)["manifests"])
+
+
+def named(data: bytes, name: str) -> Entry | None:
+    """The entry of that name, without reading the others. Raises ValueError with what is wrong."""
+    wanted = _key(name, "")
+    return next((_entry(raw) for raw in _body(data)["manifests"] if _key_of(raw) == wanted), None)
 
 
 def merged(data: bytes, entries: Iterable[Entry]) -> bytes:

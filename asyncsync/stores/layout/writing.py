@@ -41,7 +41,7 @@ def within(root: Path, *names: str) -> Iterator[int]:
         for name in names:
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=at)
-                _to_disk(at)
+                to_disk(at)
             inner = os.open(name, _FOLDER, dir_fd=at)
             os.close(at)
             at = inner
@@ -104,7 +104,7 @@ class Draft:
         with within(self._root, WORKSHOP) as shop, within(self._root, *folders) as there:
             os.rename(self._name, name, src_dir_fd=shop, dst_dir_fd=there)
             self._name = ""
-            _to_disk(there)
+            to_disk(there)
 
     def close(self) -> None:
         """Let go of it. Never raises."""
@@ -176,7 +176,7 @@ def _created(root: Path) -> tuple[int, str]:
             os.close(file)  # it was swept before it could be locked
 
 
-def _to_disk(folder: int) -> None:
+def to_disk(folder: int) -> None:
     """Bring a folder's names to the disk, where its file system can."""
     try:
         os.fsync(folder)
