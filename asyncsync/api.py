@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -13,17 +14,19 @@ import anyio
 import anyio.to_thread
 
 from asyncsync import lists, planning
-from asyncsync.model.errors import ConfigurationError, EngineUnavailable
+from asyncsync.model.errors import ConfigurationError, CopyError, EngineUnavailable
 from asyncsync.model.events import Chosen, Copy, Warned
 from asyncsync.model.foreign import shown
-from asyncsync.model.job import Destination, Plan, Shard
-from asyncsync.model.outcome import Outcome, Report
+from asyncsync.model.job import Destination, Plan, Shard, Step
+from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.platform import Platform
+from asyncsync.model.reference import Layout, Place, Registry
 from asyncsync.scheduling import Run, running
 from asyncsync.settings import Options, Settings, choose
 
 if TYPE_CHECKING:
     from asyncsync.credentials import Credentials
+    from asyncsync.stores.layout.store import LayoutStore
 
 _ENGINE_GAINS_TO = 16  # measured: from here on one engine only uploads more of the same twice
 
@@ -35,6 +38,8 @@ class SyncRun:
         self.plan, self.via = plan, via
         self._run, self._started = run, time.monotonic()
         self._seconds: float | None = None
+        self._unwritten = plan.tar  # what is copied is in place only with it
+        self._failure: CopyError | None = None
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
         return self._run.__aiter__()
@@ -51,7 +56,28 @@ class SyncRun:
     def report(self) -> Report:
         """What is known so far, in the order of the list; complete once the block is left."""
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
-        return Report(self.via, seconds, self._run.told)
+        return Report(self.via, seconds, tuple(map(self._as_it_is, self._run.told)))
+
+    async def _keep(self, layout: LayoutStore) -> None:
+        """Put a tar in its place, unless the run was stopped: then the old one stays."""
+        if any(outcome.status is Status.CANCELLED for outcome in self._run.told):
+            return
+        try:
+            await layout.finish()
+            self._unwritten = None
+        except CopyError as error:
+            self._failure = error
+
+    def _as_it_is(self, outcome: Outcome) -> Outcome:
+        """The same, but nothing is in place that came for a tar which is not in its place."""
+        if self._unwritten is None or outcome.status is not Status.COPIED:
+            return outcome
+        if self._failure:
+            error = self._failure.located(str(outcome.job.source), Step.COPY)
+            return replace(outcome, status=Status.FAILED, digest=None, error=error)
+        note = f"{self._unwritten} is as it was before the run"
+        notes = (*outcome.notes, note)
+        return replace(outcome, status=Status.CANCELLED, digest=None, notes=notes)
 
     def _ended(self) -> None:
         self._seconds = time.monotonic() - self._started
@@ -94,7 +120,9 @@ async def open_sync(
     if not isinstance(images, Plan):
         if settings.to is None:
             raise ConfigurationError("where to? Say to='registry.example/team'")
-        images = await plan(images, to=settings.to, platforms=settings.platforms)
+        images = await plan(
+            images, to=settings.to, from_=settings.from_, platforms=settings.platforms
+        )
     async with AsyncExitStack() as ways:
         yield await _begin(images, settings, ways)
 
@@ -102,13 +130,14 @@ async def open_sync(
 async def _begin(plan: Plan, settings: Settings, ways: AsyncExitStack) -> SyncRun:
     """Open the way that the settings choose, for as long as `ways` is open."""
     platforms = max((job.platforms for job in plan.jobs), key=len, default=())
-    choice = choose(settings, platforms)
+    layouts = [place for place in _places(plan) if isinstance(place, Layout)]
+    choice = choose(settings, platforms, layouts)
     if choice.via == "engine":
         try:
             return await ways.enter_async_context(_engine_way(plan, settings))
         except EngineUnavailable as error:
             # Nothing has begun: from the first copy on, an engine that goes away is an EngineLost.
-            choice = choose(settings, platforms, no_engine=error.what)
+            choice = choose(settings, platforms, layouts, no_engine=error.what)
             if choice.via == "engine":
                 raise
     return await ways.enter_async_context(_direct_way(plan, settings, choice.why))
@@ -118,21 +147,28 @@ async def plan(
     images: str | os.PathLike[str] | Iterable[str],
     *,
     to: str | Destination,
+    from_: str | Layout | None = None,
     platforms: Sequence[str | Platform] = (),
     shard: str | Shard | None = None,
 ) -> Plan:
     """What would go where. Asks no engine and no registry.
 
+    `from_="oci:./export"`: the images are in that layout, and named as it names them.
+
     `shard="2/4"` is the second of four parts of it, so that four runs can share the work.
 
     Raises ListError or PlanError with every mistake and its position, ConfigurationError.
     """
+    try:
+        layout = Layout.parse(from_) if isinstance(from_, str) else from_
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
     if isinstance(images, str | os.PathLike):
         name = os.fspath(images)
         data = await anyio.to_thread.run_sync(list_bytes, name)
-        specs = lists.read(lists.decode(data, name), name)
+        specs = lists.read(lists.decode(data, name), name, layout)
     else:
-        specs = lists.entries(images)
+        specs = lists.entries(images, layout)
     try:
         destination = to if isinstance(to, Destination) else Destination.parse(to)
         read = (p if isinstance(p, Platform) else Platform.parse(p) for p in platforms)
@@ -206,11 +242,16 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
     from asyncsync.transports.direct.transport import DirectTransport
 
     credentials = _credentials(plan, settings)
-    async with RegistryClient(settings.access, credentials, warn=_warning(settings)) as registries:
+    async with AsyncExitStack() as stores:
+        registries = await stores.enter_async_context(
+            RegistryClient(settings.access, credentials, warn=_warning(settings))
+        )
+        source = await _layout(stores, [job.source.place for job in plan.jobs])
+        target = await _layout(stores, [job.target.place for job in plan.jobs], create=True)
         settings.observe(Chosen("direct", why))
         transport = DirectTransport(
-            registries,
-            registries,
+            source or registries,
+            target or registries,
             retrying=Retrying(settings.retries),
             pace=Pace(settings.limit_rate),
             exact=settings.exact,
@@ -218,6 +259,27 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
         )
         async with _running(plan, "direct", transport, settings) as run:
             yield run
+        if target:
+            await run._keep(target)
+
+
+async def _layout(
+    stores: AsyncExitStack, places: Iterable[Place], *, create: bool = False
+) -> LayoutStore | None:
+    """The one layout that all `places` are, or None if they are registries."""
+    distinct = set(places)
+    layouts = [place for place in distinct if isinstance(place, Layout)]
+    if not layouts:
+        return None
+    if len(distinct) > 1:
+        raise ConfigurationError("a run has one layout, or registries: make a plan for each")
+    from asyncsync.stores.layout.store import opened
+
+    return await stores.enter_async_context(opened(layouts[0], create=create))
+
+
+def _places(plan: Plan) -> set[Place]:
+    return {place for job in plan.jobs for place in (job.source.place, job.target.place)}
 
 
 def _warning(settings: Settings) -> Callable[[str, str], None]:
@@ -227,7 +289,7 @@ def _warning(settings: Settings) -> Callable[[str, str], None]:
 def _credentials(plan: Plan, settings: Settings) -> Credentials:
     from asyncsync.credentials import Credentials
 
-    hosts = {str(job.target.place) for job in plan.jobs}
+    hosts = {str(job.target.place) for job in plan.jobs if isinstance(job.target.place, Registry)}
     explicit = dict.fromkeys(hosts, settings.credential) if settings.credential else {}
     config = Path(settings.docker_config) if settings.docker_config else None
     if config and not config.is_dir():

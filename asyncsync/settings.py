@@ -14,6 +14,7 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
 from asyncsync.model.job import Destination
 from asyncsync.model.platform import Platform
+from asyncsync.model.reference import Layout
 
 Way: TypeAlias = Literal["engine", "direct"]
 Via: TypeAlias = Literal["auto"] | Way
@@ -27,6 +28,7 @@ class Options(TypedDict, total=False):
     """The keywords of `sync` and `open_sync`; `Settings` has their meaning and their defaults."""
 
     to: str | Destination
+    from_: str | Layout | None
     concurrency: int | None
     fail_fast: bool
     via: Via
@@ -48,6 +50,8 @@ class Options(TypedDict, total=False):
 class Settings:
     """How a run is made. Raises ConfigurationError for values that make no sense.
 
+    `to`: `registry.example/team`, or an OCI layout, as `oci:./export`. `from_`: a layout that the
+    images are read from, by the names that they have there. Either makes the direct way.
     `concurrency`: images at once, 1 to 256; None is what suits the way (engine: 8, direct: 32).
     `fail_fast`: stop at the first failed image. `via`: `engine`, `direct`, or `auto`, which is the
     engine where one answers and can do all that is asked. `platforms`: empty is the engine's own
@@ -62,6 +66,7 @@ class Settings:
     """
 
     to: str | Destination | None = None
+    from_: str | Layout | None = None
     concurrency: int | None = None
     fail_fast: bool = False
     via: Via = "auto"
@@ -97,7 +102,13 @@ class Settings:
             raise ConfigurationError(f"platforms is a list, as [{self.platforms!r}]")
         if iscoroutinefunction(self.observe):
             raise ConfigurationError("observe is called and not awaited: give a plain function")
-        choose(self, self.platforms)
+        choose(self, self.platforms, self.layouts)
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Those that are read or written, as far as they are named here."""
+        named = (self.from_, self.to.place if isinstance(self.to, Destination) else self.to)
+        return tuple(filter(None, map(_layout, named)))
 
     @property
     def engine_named(self) -> bool:
@@ -107,6 +118,15 @@ class Settings:
     def at_once(self, way: str) -> int:
         """How many images are under way at once, if they go this way."""
         return self.concurrency or concurrency_of(way)
+
+
+def _layout(named: object) -> Layout | None:
+    if isinstance(named, str):
+        try:
+            named = Destination.parse(named).place
+        except ValueError:  # it is said where it is planned with
+            return None
+    return named if isinstance(named, Layout) else None
 
 
 def concurrency_of(way: str) -> int:
@@ -123,14 +143,19 @@ class Choice:
 
 
 def choose(
-    settings: Settings, platforms: Sequence[str | Platform], *, no_engine: str | None = None
+    settings: Settings,
+    platforms: Sequence[str | Platform],
+    layouts: Sequence[Layout] = (),
+    *,
+    no_engine: str | None = None,
 ) -> Choice:
     """The way to go: the one that is named, else an engine, unless there is a reason against it.
 
-    `platforms`: the most that one image is wanted for. `no_engine`: why none can be reached, once
+    `platforms`: the most that one image is wanted for. `layouts`: where images come from, or go to.
+    `no_engine`: why none can be reached, once
     that is known. Raises ConfigurationError if an engine is named that cannot do what is asked.
     """
-    beyond = " and ".join(_beyond_an_engine(settings, platforms))
+    beyond = " and ".join(_beyond_an_engine(settings, platforms, layouts))
     if settings.via == "direct":
         return Choice("direct", "as asked")
     if settings.engine_named:
@@ -150,7 +175,11 @@ def _named(settings: Settings) -> str:
     return "--via engine" if settings.via == "engine" else "The engine that is named"
 
 
-def _beyond_an_engine(settings: Settings, platforms: Sequence[str | Platform]) -> Iterator[str]:
+def _beyond_an_engine(
+    settings: Settings, platforms: Sequence[str | Platform], layouts: Sequence[Layout]
+) -> Iterator[str]:
+    if layouts:
+        yield f"an OCI layout ({', '.join(map(str, dict.fromkeys(layouts)))})"
     distinct = dict.fromkeys(map(str, platforms))
     if len(distinct) > 1:
         yield f"several platforms of an image ({', '.join(distinct)})"

@@ -122,6 +122,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "disk: needs a small disk, which only root can mount")
     config.addinivalue_line("markers", "podman: needs podman, whose socket the test talks to")
     config.addinivalue_line("markers", "shellcheck: needs shellcheck")
+    config.addinivalue_line("markers", "umoci: needs umoci, which knows layouts")
     config.stash[_LEFT_OUT] = Counter()
 
 

@@ -113,6 +113,30 @@ def test_the_transcript_of_the_direct_way_is_what_the_command_prints(
     assert here == told
 
 
+def test_the_five_lines_carry_images_to_where_no_network_is(
+    stage: Stage, registry: Registry, own_registry: Registry, asyncsync_command: Command
+) -> None:
+    lines = re.findall(r"^\$ (.*)$", blocks("console")[4], re.MULTILINE)
+    assert len(lines) == 5
+    listed = (stage.folder / LIST).read_text().splitlines()
+    (stage.folder / LIST).write_text("\n".join(line for line in listed if "redis" not in line))
+    (stage.folder / "stick").mkdir()
+    script = stage.staged("\n".join(lines)).replace("/media/stick", "stick")
+    ours = f'asyncsync() {{ "{sys.executable}" -m asyncsync "$@"; }}\nset -e\n'
+    since = registry.mark()
+    done = subprocess.run(
+        ["bash", "-c", ours + script], cwd=stage.folder, env=asyncsync_command.environment(),
+        text=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("3 copied.") == 2
+    for name, tag in (("alpine", "3.22"), ("nginx", "1.27"), ("prometheus", "v3.1.0")):
+        (source,) = [line for line in listed if f"/{name}:" in line]
+        repository = source.partition("#")[0].strip().partition("/")[2].rpartition(":")[0]
+        assert own_registry.digest_of(f"team/{name}", tag) == registry.digest_of(repository, tag)
+    assert registry.requests("GET", "/blobs/", since=since)
+
+
 def test_the_commands_for_ci_run_and_leave_their_files(
     stage: Stage, engine: Engine, asyncsync_command: Command
 ) -> None:

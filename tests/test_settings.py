@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.reference import Layout
 from asyncsync.settings import Settings, Via, choose
 
 NO_ENGINE = "No Docker Engine answers at unix:///var/run/docker.sock (no such file)"
@@ -93,3 +94,18 @@ def test_the_engine_that_nobody_finds_is_never_chosen_by_ourselves(via: Via) -> 
 def test_a_limit_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(ConfigurationError, match="limit_rate"):
         Settings(limit_rate=rate)
+
+
+@pytest.mark.parametrize("at", [{"to": "oci:./x"}, {"from_": "oci:./x"}], ids=["to", "from"])
+def test_a_layout_on_either_side_makes_the_direct_way(at: dict[str, str]) -> None:
+    layouts = Settings(**at).layouts  # type: ignore[arg-type]
+    assert layouts == (Layout("./x"),)
+    choice = choose(Settings(**at), (), layouts)  # type: ignore[arg-type]
+    assert (choice.via, choice.why) == ("direct", "no engine can do an OCI layout (oci:./x)")
+    with pytest.raises(ConfigurationError, match=r"cannot do an OCI layout \(oci:\./x\)\. Leave"):
+        Settings(via="engine", **at)  # type: ignore[arg-type]
+
+
+def test_a_registry_is_no_layout() -> None:
+    assert Settings(to="r.example/team").layouts == ()
+    assert Settings(to="oci:5000/team").layouts == ()

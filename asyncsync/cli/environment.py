@@ -12,7 +12,7 @@ from asyncsync.model.access import Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import Destination
-from asyncsync.model.reference import DOCKER_HUB, Registry
+from asyncsync.model.reference import DOCKER_HUB, Layout, Registry
 
 T = TypeVar("T")
 Variables = Mapping[str, str]
@@ -41,7 +41,10 @@ def _registry(text: str) -> Destination:
             return Destination(hub)
     except ValueError:
         pass
-    return Destination.parse(text)
+    found = Destination.parse(text)
+    if isinstance(found.place, Layout):
+        raise ValueError(f"an OCI layout is no registry. Say --to {found}")
+    return found
 
 
 def destination(variables: Variables) -> Destination | None:
@@ -66,6 +69,11 @@ def credential(
     REGISTRY_USER and REGISTRY_PASSWORD belong to REGISTRY's host, and where REGISTRY is unset to
     `to`'s: they are sent to no other.
     """
+    if isinstance(to.place, Layout):
+        if user or password:
+            what = f"--user and --password-stdin are for a registry, and {to} is a layout"
+            raise ConfigurationError(f"{what}. Leave them out.")
+        return None
     if not (user and password):
         ours = _belonging_to(variables, to)
         user = user or ours.get("REGISTRY_USER")

@@ -15,6 +15,7 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 
 if TYPE_CHECKING:
+    from asyncsync.model.reference import Layout
     from asyncsync.model.spec import ImageSpec
 
 STDIN = "-"
@@ -26,9 +27,9 @@ def list_text(name: str) -> str:
     return lists.decode(data, name)
 
 
-def read_list(name: str) -> tuple[ImageSpec, ...]:
+def read_list(name: str, layout: Layout | None = None) -> tuple[ImageSpec, ...]:
     """The images of the list `name`; `-` is stdin. Raises ListError, ConfigurationError."""
-    return lists.read(list_text(name), name)
+    return lists.read(list_text(name), name, layout)
 
 
 def read_stdin(most: int = lists.LIST_BYTES_MAX + 1) -> bytes:

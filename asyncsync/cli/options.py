@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def what_and_where(command: F) -> F:
-    """LIST, --to, --platform, --shard, --output: which images, where to, and told in which form."""
+    """LIST, --to, --from, --platform, --shard, --output: which images, where to, told how."""
     for add in reversed(
         (
             click.argument("images", metavar="[LIST]", default="images.yaml"),
@@ -21,7 +21,16 @@ def what_and_where(command: F) -> F:
                 "--to",
                 metavar="DEST",
                 type=values.Parsed("dest", values.destination),
-                help="Destination: registry[:port][/namespace].  [REGISTRY with NAMESPACE]",
+                help="Destination: registry[:port][/namespace], or oci:FOLDER.  "
+                "[REGISTRY with NAMESPACE]",
+            ),
+            click.option(
+                "--from",
+                "from_",
+                metavar="oci:FOLDER",
+                type=values.Parsed("layout", values.layout),
+                help="Read the images from an OCI layout (folder or .tar), by the names that they "
+                "have there.",
             ),
             click.option(
                 "--platform",

@@ -12,6 +12,7 @@ from asyncsync.cli.options import what_and_where
 if TYPE_CHECKING:
     from asyncsync.model.job import Destination, Shard
     from asyncsync.model.platform import Platform
+    from asyncsync.model.reference import Layout
 
 
 @click.command(short_help="Tell what would go where.")
@@ -21,6 +22,7 @@ def plan(
     ending: Ending,
     images: str,
     to: Destination | None,
+    from_: Layout | None,
     platforms: tuple[Platform, ...],
     shard: Shard | None,
     output: Literal["table", "json"],
@@ -51,7 +53,7 @@ def plan(
     ending.name_list(images)
     destination = where_to(to, os.environ)
     chosen = which_platforms(platforms, os.environ)
-    whole = planned(read_list(images), [destination], chosen)
+    whole = planned(read_list(images, from_), [destination], chosen)
     if shard:
         whole = part(whole, shard)
     if ending.page:

@@ -50,7 +50,7 @@ def run(ending: Ending, images: str, given: Given) -> int:
     if ending.page:
         ending.page.mask(ending.secrets, names=chosen.names)
     text = files.list_text(images)
-    plan = planned(lists.read(text, images), [chosen.to], chosen.platforms)
+    plan = planned(lists.read(text, images, chosen.from_), [chosen.to], chosen.platforms)
     if chosen.shard:
         plan = part(plan, chosen.shard)
     _check(chosen, images, ours=wrote(text))

@@ -15,6 +15,7 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
 from asyncsync.model.job import Destination, Shard
 from asyncsync.model.platform import Platform
+from asyncsync.model.reference import Layout
 from asyncsync.reporting.log import Level, LogFormat
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class Given(TypedDict):
     """The options of `sync`, as they were written; None, or nothing, where one was not."""
 
     to: Destination | None
+    from_: Layout | None
     platforms: tuple[Platform, ...]
     shard: Shard | None
     concurrency: int | None
@@ -57,6 +59,7 @@ class Settings:
     """What holds for one run of `sync`."""
 
     to: Destination
+    from_: Layout | None
     platforms: tuple[Platform, ...]
     shard: Shard | None
     concurrency: int | None
@@ -93,6 +96,7 @@ class Settings:
         """The same, as the library takes it, with whoever listens."""
         return {
             "to": self.to,
+            "from_": self.from_,
             "platforms": self.platforms,
             "concurrency": self.concurrency,
             "fail_fast": self.fail_fast,
@@ -129,6 +133,7 @@ def settings(
     yes_or_no = values.yes_or_no
     chosen = Settings(
         to=to,
+        from_=given["from_"],
         platforms=which_platforms(given["platforms"], variables),
         shard=given["shard"],
         concurrency=pick(

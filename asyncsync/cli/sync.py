@@ -145,7 +145,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("-v", "--verbose", count=True, help="Tell each image on stderr; -vv: each step.")
 @click.pass_obj
 def sync(ending: Ending, images: str, **given: Unpack[Given]) -> None:
-    """Copy the images of a list into a registry.
+    """Copy the images of a list into a registry, or into a folder to be carried to one.
 
     LIST is a file with an image a line, images.yaml if none is named; - reads stdin. What is in
     place already is skipped, so the same command again goes on where the last one ended. A
@@ -157,6 +157,7 @@ def sync(ending: Ending, images: str, **given: Unpack[Given]) -> None:
         REGISTRY=registry.example NAMESPACE=team asyncsync sync --concurrency 4
         pass show registry | asyncsync sync --to registry.example/team --user me --password-stdin
         asyncsync sync --failed-list failed.yaml; asyncsync sync failed.yaml
+        asyncsync sync --to oci:./export; asyncsync sync --from oci:./export --to registry.example
 
     \b
     Exit codes: 0 all images are in place; 1 some are not; 2 something is wrong with the command,

@@ -58,6 +58,7 @@ class Telling:
         self._via = "direct" if settings.via == "direct" else "engine"  # until the run says which
         self._began = time.monotonic()
         self._lost: set[Path] = set()
+        self._late = plan.tar is not None  # what is in place is known at the end
         self._why = "a failure ended the run before"  # of what is not tried to its end
         self.complete = True
 
@@ -76,7 +77,8 @@ class Telling:
     def tell(self, outcome: Outcome) -> None:
         """Tell what became of one image."""
         self._told.add(outcome.job)
-        self._kept("--succeeded-log", self._settings.succeeded_log, self._succeeded.tell, outcome)
+        if not self._late:
+            self._tell_succeeded(outcome)
         hidden = self._settings.quiet and outcome.in_place
         if self._settings.output == "table" and not hidden:
             self._out.line(self._table.row(outcome))
@@ -117,6 +119,9 @@ class Telling:
         for outcome in report.outcomes:
             if outcome.job not in self._told:
                 self.tell(outcome)
+        if self._late:
+            for outcome in report.outcomes:
+                self._tell_succeeded(outcome)
         self._write_files(report)
         if self._page:
             self._page.tell_report(
@@ -142,7 +147,13 @@ class Telling:
 
     def _last_known(self, job: CopyJob) -> Outcome:
         begun = Status.CANCELLED if job in self._under_way else Status.NOT_STARTED
-        return self._ended.get(job) or Outcome(job, begun)
+        ended = self._ended.get(job)
+        if ended and self._late and ended.status is Status.COPIED:
+            return replaced(ended, status=Status.CANCELLED, digest=None)
+        return ended or Outcome(job, begun)
+
+    def _tell_succeeded(self, outcome: Outcome) -> None:
+        self._kept("--succeeded-log", self._settings.succeeded_log, self._succeeded.tell, outcome)
 
     def _explained(self, outcome: Outcome) -> Outcome:
         if outcome.in_place or outcome.error:

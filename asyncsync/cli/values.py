@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from asyncsync.model.job import Destination, Shard
     from asyncsync.model.platform import Platform
+    from asyncsync.model.reference import Layout
     from asyncsync.settings import Via
 
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?")
@@ -47,10 +48,17 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # newer click's has ar
 
 
 def destination(text: str) -> Destination:
-    """Read `registry[:port][/namespace…]`."""
+    """Read `registry[:port][/namespace…]` or `oci:FOLDER`."""
     from asyncsync.model.job import Destination
 
     return Destination.parse(text)
+
+
+def layout(text: str) -> Layout:
+    """Read `oci:FOLDER`."""
+    from asyncsync.model.reference import Layout
+
+    return Layout.parse(text)
 
 
 def host(text: str) -> str:

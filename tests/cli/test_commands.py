@@ -312,3 +312,58 @@ def test_an_empty_destination_is_told_so(command: str) -> None:
     told = call(command, "--to", "")
     assert told.exit_code == 2
     assert "it is empty; write registry.example/team" in told.stderr
+
+
+def test_plan_names_what_goes_into_a_layout_and_comes_out_of_one() -> None:
+    write("ghcr.io/org/app:1\n")
+    told = call("plan", "--to", "oci:export")
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert told.stdout == (
+        "  ghcr.io/org/app:1  oci:./export:app:1\n1 image. Nothing was copied.\n"
+    )
+    write("org/app:1\n")
+    told = call("plan", "--from", "oci:./export", "--to", "r.example/team")
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert told.stdout == "  org/app:1  r.example/team/app:1\n1 image. Nothing was copied.\n"
+    told = call("plan", "--from", "oci:./export", "--to", "r.example", "--output", "json")
+    (job,) = json.loads(told.stdout)["jobs"]
+    assert (job["source"], job["target"]) == ("oci:./export:org/app:1", "r.example/app:1")
+    assert os.listdir() == ["images.yaml"], "nobody is asked, and nothing is made"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--from", "oci:./export", "--to", "r.example/team"),
+         "There is no folder export. Name one that an export has written, as oci:./export."),
+        (("--from", "oci:./e.tar", "--to", "r.example/team"),
+         "There is no file e.tar. Name one that an export has written, as oci:./export.tar."),
+        (("--from", "oci:.", "--to", "r.example/team"),
+         ". is no OCI layout: it has no oci-layout. Name what an export has written."),
+        (("--to", "oci:."),
+         ". is no OCI layout, and holds other things (broken.tar). Name an empty folder, or a new "
+         "one."),
+        (("--to", "oci:images.yaml"),
+         "images.yaml is no folder. Name a folder, or a name in .tar."),
+        (("--to", "oci:no/such/e.tar"), "no/such/e.tar cannot be written: there is no folder"),
+        (("--to", "oci:broken.tar"), "broken.tar is no tar, or is damaged. If it is compressed, "
+         "unpack it first."),
+        (("--to", "oci:./export", "--via", "engine"),
+         "--via engine cannot do an OCI layout (oci:./export). Leave that out, or take --via "
+         "direct."),
+        (("--from", "r.example/team", "--to", "s.example"), "is no layout: oci:FOLDER, as"),
+        (("--to", "oci:~/export"), "no shell expands the '~' there. Write oci:$HOME/export"),
+        (("--to", "oci:./export", "--user", "me"),
+         "--user and --password-stdin are for a registry, and oci:./export is a layout"),
+    ],
+)  # fmt: skip
+def test_a_layout_that_cannot_be_used_is_a_message_and_nothing_moves(
+    args: tuple[str, ...], message: str
+) -> None:
+    write()
+    write("no tar", "broken.tar")
+    told = call("sync", *args)
+    assert told.exit_code == 2, told.stderr
+    assert message in told.stderr
+    assert "Traceback" not in told.stderr
+    assert set(os.listdir()) <= {"images.yaml", "succeeded.log", "broken.tar"}

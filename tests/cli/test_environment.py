@@ -121,3 +121,15 @@ def test_docker_hubs_variables_belong_to_it_though_its_namespace_is_apart() -> N
     variables = {**LOGIN, "REGISTRY": "docker.io", "NAMESPACE": "me"}
     assert credential(variables, Destination.parse("docker.io/me")) == Credential("me", "hunter2")
     assert credential(variables, HERE) is None
+
+
+def test_a_layout_is_no_registry() -> None:
+    with pytest.raises(ConfigurationError, match=r"^REGISTRY: an OCI layout is no registry"):
+        destination({"REGISTRY": "oci:./export", "NAMESPACE": "team"})
+
+
+def test_a_layout_gets_no_login() -> None:
+    folder = Destination.parse("oci:./export")
+    assert credential(LOGIN, folder) is None
+    with pytest.raises(ConfigurationError, match="--user and --password-stdin are for a registry"):
+        credential({}, folder, user="me", password="hunter2")

@@ -14,7 +14,8 @@ from asyncsync.model.platform import Platform
 from asyncsync.reporting.log import Level
 
 NOTHING: Given = {
-    "to": None, "platforms": (), "shard": None, "concurrency": None, "fail_fast": None, "via": None,
+    "to": None, "from_": None, "platforms": (), "shard": None, "concurrency": None,
+    "fail_fast": None, "via": None,
     "user": None, "password_stdin": False, "retries": None, "timeout": None, "deadline": None,
     "clean": None, "exact": None, "with_referrers": False, "limit_rate": None, "plain_http": (),
     "insecure_skip_verify": (), "mirrors": (), "ca_file": None,

@@ -25,6 +25,7 @@ NEEDED = {
     "registry": ("docker-registry", "htpasswd", "openssl", "skopeo"),
     "disk": ("root", "mount"),
     "podman": ("root", "podman"),
+    "umoci": ("umoci",),
     "shellcheck": ("shellcheck",),
 }
 

@@ -29,7 +29,7 @@ from asyncsync.model.manifest import (
     platform_of,
 )
 from asyncsync.model.outcome import Copied
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Digest, Reference, Registry
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.adapting import other_form, other_forms
 from asyncsync.transports.direct.blobs import Blobs
@@ -88,7 +88,8 @@ class DirectTransport:
             steps,
             self._pace,
             lambda count: observe(BytesMoved(job, count)),
-            early=there is None,
+            # A layout answers at once: what it has need not be read in vain.
+            early=there is None and isinstance(job.target.place, Registry),
             held=known.held if isinstance(known, _Wanted) else {},
             idle_seconds=self._idle_seconds,
         )

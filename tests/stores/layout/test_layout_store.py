@@ -1,0 +1,292 @@
+"""A layout as a source and as a target, as the direct way speaks to one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from parts import manifests
+from parts.places import Listener, MemorySource, MemoryTarget
+
+from asyncsync.model.errors import (
+    BlobsUnknown,
+    CopyError,
+    DigestMismatch,
+    NotFound,
+    UnsupportedManifest,
+    Where,
+)
+from asyncsync.model.job import CopyJob
+from asyncsync.model.manifest import (
+    ATTESTATION,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    RawManifest,
+    Taken,
+)
+from asyncsync.model.outcome import Copied
+from asyncsync.model.reference import Digest, Layout, Reference, Registry
+from asyncsync.model.spec import Position
+from asyncsync.retrying import Retrying
+from asyncsync.stores.layout.folder import Entry, LayoutFolder
+from asyncsync.stores.layout.store import LayoutStore, opened
+from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.transport import DirectTransport
+
+AMD, ARM = manifests.packed("amd"), manifests.packed("arm")
+INDEX = manifests.listing(manifests.entry(AMD, "linux/amd64"), manifests.entry(ARM, "linux/arm64"))
+CONTENTS = (
+    *(text.encode() for name in ("amd", "arm") for text in (name, f"config of {name}")),
+    b"base",
+)
+SOURCE, TARGET = Registry("s.example"), Registry("t.example")
+
+
+@pytest.fixture(params=["export", "export.tar"])
+def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
+    return Layout(f"{tmp_path}/{request.param}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Layout:
+    return Layout(f"{tmp_path}/export")
+
+
+def within(layout: Layout, text: str = "app:1") -> Reference:
+    return Reference.within(layout, text)
+
+
+async def exported(layout: Layout, *roots: tuple[str, RawManifest], lies: bytes = b"") -> None:
+    """Bring images from a registry in memory into `layout`, finished."""
+    source = MemorySource(lies={Digest.of(b"base"): lies} if lies else {})
+    for part in (AMD, ARM):
+        source.hold(Reference(SOURCE, "app", None, part.digest), part)
+    async with opened(layout, create=True) as store:
+        for name, root in roots:
+            at = Reference.parse(f"{SOURCE}/{name}")
+            source.put(at, root, CONTENTS)
+            await copied(source, store, CopyJob(at, within(layout, name), (), AT))
+        await store.finish()
+
+
+AT = Position("images.yaml", 1)
+
+
+async def copied(
+    source: MemorySource | LayoutStore, target: MemoryTarget | LayoutStore, job: CopyJob
+) -> Copied:
+    transport = DirectTransport(source, target, retrying=Retrying(0), pace=Pace(None))
+    return await transport(job, Listener())
+
+
+async def test_an_image_goes_in_and_out_unchanged(layout: Layout) -> None:
+    await exported(layout, ("app:1", INDEX))
+    target = MemoryTarget()
+    out = CopyJob(within(layout), Reference.parse(f"{TARGET}/app:1"), (), AT)
+    async with opened(layout) as store:
+        assert await copied(store, target, out) == Copied(INDEX.digest)
+        assert await copied(store, target, out) == Copied(INDEX.digest, changed=False)
+    assert target.manifests[out.target] == INDEX
+    assert set(target.blobs.values()) == set(CONTENTS)
+
+
+async def test_what_is_there_is_not_asked_of_the_source_again(layout: Layout) -> None:
+    await exported(layout, ("app:1", AMD))
+    source = MemorySource()
+    at = Reference.parse(f"{SOURCE}/other:1")
+    source.put(at, AMD, ())
+    async with opened(layout, create=True) as store:
+        other = CopyJob(at, within(layout, "other:1"), (), AT)
+        assert await copied(source, store, other) == Copied(AMD.digest)
+        await store.finish()
+    assert source.asked == []
+    async with opened(layout) as store:
+        assert await store.resolve(within(layout, "other:1")) == await store.resolve(within(layout))
+
+
+async def test_wrong_bytes_of_a_source_never_become_a_blob(layout: Layout) -> None:
+    with pytest.raises(DigestMismatch):
+        await exported(layout, ("app:1", AMD), lies=b"lies")
+    path = Path(layout.path)
+    if layout.is_tar:
+        assert not path.exists()
+    else:
+        async with opened(layout) as store:
+            assert await store.look(within(layout)) is None
+        digest = Digest.of(b"base")
+        assert not (path / "blobs/sha256" / digest.hex).exists()
+        assert os.listdir(path / ".asyncsync") == ["lock"]
+
+
+async def test_a_blob_is_read_from_anywhere_to_anywhere(layout: Layout) -> None:
+    await exported(layout, ("app:1", AMD))
+    data = b"config of amd"
+    ref = within(layout).by_digest(Digest.of(data))
+    async with opened(layout) as store:
+        for start, stop in ((0, None), (3, None), (0, 5), (3, 7), (len(data), None), (0, 1000)):
+            async with store.blob(ref, start, stop) as reading:
+                assert b"".join([chunk async for chunk in reading]) == data[start:stop]
+                assert reading.place == layout
+                assert not reading.distrust(), "nobody else has it"
+        assert await store.config(ref) == data
+
+
+async def test_what_is_not_there_is_told_by_its_name(layout: Layout) -> None:
+    await exported(layout, ("app:1", AMD))
+    missing = within(layout).by_digest(Digest.of(b"missing"))
+    async with opened(layout) as store:
+        assert await store.resolve(within(layout, "app:2")) is None
+        assert await store.resolve(missing) is None
+        with pytest.raises(NotFound, match=r"export(\.tar)? has no app:2"):
+            await store.manifest(within(layout, "app:2"))
+        with pytest.raises(NotFound, match=r"does not have .*, which app is made of"):
+            async with store.blob(missing):
+                pass
+        with pytest.raises(NotFound, match=str(missing.digest)) as caught:
+            await store.config(missing)
+    assert caught.value.where.registry == str(layout)
+
+
+async def test_a_manifest_is_taken_only_with_all_that_it_names(layout: Layout) -> None:
+    async with opened(layout, create=True) as store:
+        with pytest.raises(BlobsUnknown) as caught:
+            await store.put(within(layout), AMD)
+        assert set(caught.value.missing) == {
+            Digest.of(each) for each in (b"amd", b"config of amd", b"base")
+        }
+        with pytest.raises(BlobsUnknown) as caught:
+            await store.put(within(layout), INDEX)
+        assert set(caught.value.missing) == {AMD.digest, ARM.digest}
+        assert await store.look(within(layout)) is None
+
+
+async def test_a_blob_of_another_length_is_written_anew(folder: Layout) -> None:
+    await exported(folder, ("app:1", AMD))
+    path = Path(folder.path) / "blobs/sha256" / Digest.of(b"base").hex
+    path.write_bytes(b"cut")
+    await exported(folder, ("other:1", AMD))
+    assert path.read_bytes() == b"base"
+
+
+async def test_a_damaged_manifest_is_written_anew_and_not_read(folder: Layout) -> None:
+    await exported(folder, ("app:1", INDEX))
+    path = Path(folder.path) / "blobs/sha256" / INDEX.digest.hex
+    path.write_bytes(b"x" * len(INDEX.data))
+    async with opened(folder) as store:
+        with pytest.raises(DigestMismatch, match="has other bytes than they are called"):
+            await store.manifest(within(folder))
+        with pytest.raises(DigestMismatch):
+            await store.resolve(within(folder).by_digest(INDEX.digest))
+        assert await store.look(within(folder).by_digest(INDEX.digest)) is None
+        os.truncate(path, 5 * 1024 * 1024)
+        assert await store.look(within(folder).by_digest(INDEX.digest)) is None
+        assert await store.look(within(folder)) is None
+    async with opened(folder, create=True) as store:
+        assert await store.put(within(folder), INDEX) == Taken(INDEX.digest)
+        assert await store.manifest(within(folder)) == INDEX
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        ({"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": {}}, DOCKER_MANIFEST),
+        ({"schemaVersion": 2, "manifests": []}, OCI_INDEX),
+        ({"schemaVersion": 2, "config": {}, "layers": []}, OCI_MANIFEST),
+        ([], OCI_MANIFEST),
+    ],
+)
+async def test_the_kind_of_a_manifest_without_an_entry_is_what_it_says(
+    folder: Layout, body: object, media_type: str
+) -> None:
+    await exported(folder, ("app:1", AMD))
+    data = json.dumps(body).encode()
+    digest = Digest.of(data)
+    (Path(folder.path) / "blobs/sha256" / digest.hex).write_bytes(data)
+    async with opened(folder) as store:
+        raw = await store.manifest(within(folder).by_digest(digest))
+    assert raw == RawManifest(media_type, data, digest)
+
+
+async def test_a_manifest_or_config_that_is_too_large_is_not_read(folder: Layout) -> None:
+    await exported(folder, ("app:1", AMD))
+    path = Path(folder.path) / "blobs/sha256" / AMD.digest.hex
+    os.truncate(path, 5 * 1024 * 1024)
+    async with opened(folder) as store:
+        with pytest.raises(UnsupportedManifest, match=r"manifest of .* is larger than 4 MiB"):
+            await store.manifest(within(folder))
+        with pytest.raises(UnsupportedManifest, match=r"config of .* is larger than 4 MiB"):
+            await store.config(within(folder).by_digest(AMD.digest))
+
+
+async def test_an_index_that_breaks_meanwhile_fails_the_image_and_is_left_as_it_is(
+    folder: Layout,
+) -> None:
+    await exported(folder, ("app:1", AMD))
+    async with opened(folder, create=True) as store:
+        (Path(folder.path) / "index.json").write_bytes(b"[" * 100_000)
+        with pytest.raises(DigestMismatch, match=r"is damaged: index\.json: it is no JSON"):
+            await store.look(within(folder))
+        with pytest.raises(DigestMismatch):
+            await store.put(within(folder, "app:2"), AMD)
+    assert (Path(folder.path) / "index.json").read_bytes() == b"[" * 100_000
+
+
+async def test_what_refers_to_an_image_is_listed_at_its_tag(layout: Layout) -> None:
+    await exported(layout, ("app:1", AMD))
+    async with opened(layout, create=True) as store:
+        assert store.lists_by_tag(layout)
+        subject = within(layout).by_digest(AMD.digest)
+        assert await store.referrers(subject) == ()
+        listed = manifests.listing(manifests.entry(AMD))
+        await store.put(within(layout, f"app:sha256-{AMD.digest.hex}"), listed)
+        (found,) = await store.referrers(subject)
+    assert found.digest == AMD.digest
+
+
+async def test_what_refers_to_an_image_is_found_without_a_list_where_the_index_names_it(
+    folder: Layout,
+) -> None:
+    said = manifests.statement(AMD)
+    await exported(folder, ("app:1", AMD), ("other:1", AMD))
+    contents = {Digest.of(said.data): said.data}
+    for text in ("{}", f"statement about {AMD.digest}"):
+        contents[Digest.of(text.encode())] = text.encode()
+    plain = LayoutFolder.open(Path(folder.path), create=True)
+    for digest, data in contents.items():
+        with plain.writing() as blob:
+            blob.write(data)
+            blob.commit(digest)
+    plain.put_entry(Entry(Descriptor(OCI_MANIFEST, said.digest, len(said.data))))
+    async with opened(folder) as store:
+        (found,) = await store.referrers(within(folder).by_digest(AMD.digest))
+        assert await store.referrers(within(folder).by_digest(ARM.digest)) == ()
+    assert (found.digest, found.artifact_type) == (said.digest, ATTESTATION)
+    plain.drop_entries(lambda entry: entry.name is None)
+    plain.put_entry(Entry(Descriptor(OCI_MANIFEST, said.digest, len(said.data)), "app:about"))
+    async with opened(folder) as store:
+        assert len(await store.referrers(within(folder).by_digest(AMD.digest))) == 1
+        assert await store.referrers(within(folder, "other:1").by_digest(AMD.digest)) == ()
+
+
+async def test_a_source_that_breaks_leaves_no_draft(folder: Layout) -> None:
+    class Endless:
+        digest, size = Digest.of(b"never"), 10_000_000
+
+        async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+            yield b"x" * 2_000_000
+            assert len(os.listdir(Path(folder.path) / ".asyncsync")) == 2
+            raise CopyError("the source broke", Where("s.example"))
+
+    async with opened(folder, create=True) as store:
+        upload = await store.begin(within(folder).by_digest(Endless.digest))
+        assert upload
+        with pytest.raises(CopyError, match="the source broke"):
+            await upload.send(Endless())
+        assert await upload.offset() == 0
+        await upload.cancel()
+    assert os.listdir(Path(folder.path) / ".asyncsync") == ["lock"]
