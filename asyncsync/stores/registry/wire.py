@@ -91,8 +91,8 @@ class Wire:
     async def __aenter__(self) -> Self:
         for scheme in ("http", "https"):
             proxy_of(scheme, self._access.proxies)  # a wrong one is told now, not in mid-run
-        files = [self._access.ca_file] if self._access.ca_file else []
-        self._tls = await to_thread.run_sync(trusting, *files)
+        if self._access.ca_file:  # else aiohttp's own context, which trusts what the system does
+            self._tls = await to_thread.run_sync(trusting, self._access.ca_file)
         return self
 
     async def __aexit__(
