@@ -10,6 +10,7 @@ import click
 from asyncsync.cli.ending import Ending
 from asyncsync.cli.merge import merge
 from asyncsync.cli.plan import plan
+from asyncsync.cli.serve import serve
 from asyncsync.cli.sync import sync
 
 __all__ = ["asyncsync", "main"]
@@ -61,6 +62,7 @@ def asyncsync() -> None:
 asyncsync.add_command(sync)
 asyncsync.add_command(plan)
 asyncsync.add_command(merge)
+asyncsync.add_command(serve)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from asyncsync.model.job import Destination, Shard
     from asyncsync.model.platform import Platform
     from asyncsync.model.reference import Layout
+    from asyncsync.server import Address
     from asyncsync.settings import Via
 
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?")
@@ -59,6 +60,13 @@ def layout(text: str) -> Layout:
     from asyncsync.model.reference import Layout
 
     return Layout.parse(text)
+
+
+def address(text: str) -> Address:
+    """Read `address:port`, of this machine."""
+    from asyncsync.server.listening import Address
+
+    return Address.parse(text)
 
 
 def host(text: str) -> str:

@@ -119,6 +119,12 @@ class Process:
         """Send a signal to the program alone."""
         self._popen.send_signal(number)
 
+    def ended(self, seconds: float) -> int:
+        """Wait for its end, and return its exit code."""
+        code = self._popen.wait(seconds)
+        self.kill()
+        return code
+
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """SIGTERM, and SIGKILL to its whole group if it does not go in time."""
         if self.running:

@@ -1,0 +1,288 @@
+"""A layout as a registry sees it: repositories with tags, manifests, and who refers to whom.
+
+It blocks, as the layout does: callers hop to threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from asyncsync.model.manifest import (
+    ACCEPTED_TYPES,
+    MANIFEST_BYTES_MAX,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageManifest,
+    Index,
+    RawManifest,
+    parse_manifest,
+)
+from asyncsync.model.reference import Digest
+from asyncsync.server.paths import named
+from asyncsync.stores.layout.folder import BrokenLayout, Entry, LayoutFolder, WrongDigest
+
+_REMEMBERED_MAX = 50_000  # manifests, of which so little is kept that this is some megabytes
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the index said when it looked like `seen`."""
+
+    seen: tuple[int, ...]
+    tags: Mapping[str, Mapping[str, Descriptor]] = field(default_factory=dict)
+    entries: tuple[Descriptor, ...] = ()
+    by_digest: Mapping[Digest, Descriptor] = field(default_factory=dict)
+    nameless: frozenset[Digest] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kin:
+    """What a manifest says of others; content never changes, so neither does this."""
+
+    subject: Digest | None
+    children: tuple[Descriptor, ...]
+
+
+class Catalog:
+    """What a layout holds. Safe for threads; what other processes change is seen, too."""
+
+    def __init__(self, folder: LayoutFolder) -> None:
+        self._folder = folder
+        self._view: _View | None = None
+        self._kin: OrderedDict[Digest, _Kin | None] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, repository: str, reference: str | Digest) -> Descriptor | None:
+        """The manifest of a tag; or of a digest, which any repository has if the layout has it.
+
+        Its children have no entry of their own in a layout: those are told by what is in them.
+        """
+        view = self._now()
+        if isinstance(reference, str):
+            return view.tags.get(repository, {}).get(reference)
+        if known := view.by_digest.get(reference):
+            return known
+        size = self._folder.size(reference)
+        if size is None or size > MANIFEST_BYTES_MAX:
+            return None
+        raw = self.read(Descriptor("", reference, size))
+        return Descriptor(raw.media_type, raw.digest, len(raw.data)) if raw else None
+
+    def read(self, named: Descriptor) -> RawManifest | None:
+        """A manifest's bytes; None if they are not there, damaged, or no manifest.
+
+        Damaged ones count as missing: then whoever has the image puts it again.
+        """
+        try:
+            data = self._folder.read(named.digest)
+        except (WrongDigest, BrokenLayout):
+            return None
+        if data is None:
+            return None
+        media_type = named.media_type or told_type(data)
+        raw = RawManifest(media_type, data, named.digest)
+        if not named.media_type and _parsed(raw) is None:
+            return None
+        return raw
+
+    def tags(self, repository: str) -> list[str] | None:
+        """All its tags in order (by code point), or None if there is no such repository."""
+        tags = self._now().tags.get(repository)
+        return None if tags is None else sorted(tags)
+
+    def lists(self, digest: Digest) -> bool:
+        """Whether the index names it."""
+        return digest in self._now().by_digest
+
+    def names(self) -> Iterator[str]:
+        """All that can be asked for by name, as `repository:tag`."""
+        for repository, tags in self._now().tags.items():
+            yield from (f"{repository}:{tag}" for tag in tags)
+
+    def referrers(self, subject: Digest) -> Iterator[dict[str, Any]]:
+        """What refers to `subject`, as descriptors (OCI distribution-spec, “Listing Referrers”)."""
+        for manifest in sorted(self._all(), key=lambda each: str(each.digest)):
+            kin = self._kin_of(manifest)
+            if kin is None or kin.subject != subject:
+                continue
+            if (raw := self.read(manifest)) is not None:
+                yield _referrer(raw)
+
+    def needed_by(self, digest: Digest) -> Digest | None:
+        """A manifest that cannot be without `digest`, if there is one."""
+        for manifest in self._all():
+            raw = self.read(manifest)
+            parsed = raw and _parsed(raw)
+            if parsed and digest in needs(parsed):
+                return manifest.digest
+        return None
+
+    def lacks(self, parsed: Index | ImageManifest) -> list[Digest]:
+        """What a manifest needs and the layout does not have."""
+        return [digest for digest in needs(parsed) if self._folder.blob(digest) is None]
+
+    def put(self, raw: RawManifest, parsed: Index | ImageManifest, name: str | None) -> None:
+        """Keep a manifest, under a name or by its digest alone. It is on the disk then."""
+        try:
+            there = self._folder.read(raw.digest) is not None
+        except (WrongDigest, BrokenLayout):
+            there = False
+        if not there:
+            with self._folder.writing(raw.digest.algorithm) as writer:
+                writer.write(raw.data)
+                writer.commit(raw.digest)
+        if name is None and raw.digest in self._now().by_digest:
+            return
+        artifact = parsed.artifact_type if isinstance(parsed, ImageManifest) else None
+        descriptor = Descriptor(raw.media_type, raw.digest, len(raw.data), artifact_type=artifact)
+        self._folder.put_entry(Entry(descriptor, name))
+        # What came before by its digest alone is found by this name, or by this index, from now on.
+        found = {child.digest for child in parsed.manifests} if isinstance(parsed, Index) else set()
+        if found := (found - {raw.digest}) | ({raw.digest} if name else set()):
+            self._drop_nameless(found)
+        self._forget()
+
+    def drop_tag(self, repository: str, tag: str) -> bool:
+        """Take a name away; the image can still be asked for by its digest."""
+        name = f"{repository}:{tag}"
+        return self._dropped(self._folder.drop_entries(lambda entry: entry.name == name))
+
+    def drop_digest(self, digest: Digest) -> None:
+        """Take a manifest away, and with it every name of it."""
+        self._dropped(self._folder.drop_entries(lambda entry: entry.descriptor.digest == digest))
+        self.drop_blob(digest)
+
+    def drop_blob(self, digest: Digest) -> bool:
+        """Remove a file; whether it was there."""
+        path = self._folder.blob(digest)
+        if path is None:
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
+    def _drop_nameless(self, digests: set[Digest]) -> None:
+        if digests & self._now().nameless:
+            self._folder.drop_entries(
+                lambda entry: entry.name is None and entry.descriptor.digest in digests
+            )
+
+    def _dropped(self, count: int) -> bool:
+        self._forget()
+        return count > 0
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._view = None
+
+    def _now(self) -> _View:
+        found = (self._folder.path / "index.json").stat()
+        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+        with self._lock:
+            view = self._view
+        if view is None or view.seen != seen:
+            view = _view(seen, self._folder.entries())
+            with self._lock:
+                self._view = view
+        return view
+
+    def _all(self) -> Iterator[Descriptor]:
+        """Every manifest that the index leads to, once."""
+        waiting = deque(self._now().entries)
+        seen: set[Digest] = set()
+        while waiting:
+            manifest = waiting.popleft()
+            if manifest.digest in seen:
+                continue
+            seen.add(manifest.digest)
+            if kin := self._kin_of(manifest):
+                yield manifest
+                waiting.extend(kin.children)
+
+    def _kin_of(self, manifest: Descriptor) -> _Kin | None:
+        with self._lock:
+            if manifest.digest in self._kin:
+                self._kin.move_to_end(manifest.digest)
+                return self._kin[manifest.digest]
+        raw = self.read(manifest)
+        if raw is None:
+            return None  # it may come yet
+        parsed = _parsed(raw)
+        kin = _kin(parsed) if parsed else None
+        with self._lock:
+            self._kin[manifest.digest] = kin
+            while len(self._kin) > _REMEMBERED_MAX:
+                self._kin.popitem(last=False)
+        return kin
+
+
+def needs(parsed: Index | ImageManifest) -> tuple[Digest, ...]:
+    """What has to be there before a manifest, each once. Its subject may come later."""
+    if isinstance(parsed, Index):
+        found = [child.digest for child in parsed.manifests]
+    else:
+        # Foreign layers are where their publisher has them.
+        blobs = (parsed.config, *parsed.layers)
+        found = [blob.digest for blob in blobs if not blob.is_foreign]
+    return tuple(dict.fromkeys(found))
+
+
+def told_type(data: bytes) -> str:
+    """The type that a manifest says it is, or that its shape says; it may be none."""
+    body = _body(data)
+    said = body.get("mediaType")
+    if isinstance(said, str):
+        return said
+    return OCI_INDEX if "manifests" in body else OCI_MANIFEST
+
+
+def _view(seen: tuple[int, ...], entries: tuple[Entry, ...]) -> _View:
+    tags: dict[str, dict[str, Descriptor]] = {}
+    held = [entry for entry in entries if entry.descriptor.media_type in ACCEPTED_TYPES]
+    for entry in held:
+        if entry.name and (name := named(entry.name)):
+            tags.setdefault(name[0], {})[name[1]] = entry.descriptor
+    found = tuple(_bare(entry.descriptor) for entry in held)
+    nameless = frozenset(entry.descriptor.digest for entry in held if entry.name is None)
+    return _View(seen, tags, found, {each.digest: each for each in found}, nameless)
+
+
+def _bare(descriptor: Descriptor) -> Descriptor:
+    return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size)
+
+
+def _parsed(raw: RawManifest) -> Index | ImageManifest | None:
+    try:
+        return parse_manifest(raw)
+    except ValueError:
+        return None
+
+
+def _kin(parsed: Index | ImageManifest) -> _Kin:
+    children = tuple(map(_bare, parsed.manifests)) if isinstance(parsed, Index) else ()
+    return _Kin(parsed.subject.digest if parsed.subject else None, children)
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _referrer(raw: RawManifest) -> dict[str, Any]:
+    body = _body(raw.data)
+    config = body.get("config")
+    of_config = config.get("mediaType") if isinstance(config, dict) else None
+    more = {
+        "artifactType": body.get("artifactType") or of_config,
+        "annotations": body.get("annotations"),
+    }
+    named = {"mediaType": raw.media_type, "digest": str(raw.digest), "size": len(raw.data)}
+    return named | {key: value for key, value in more.items() if value}

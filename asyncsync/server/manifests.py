@@ -1,0 +1,174 @@
+"""Manifests, tags and referrers (OCI distribution-spec, “Pull”, “Push”, “Content Discovery”)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from aiohttp import web
+from anyio import CancelScope, CapacityLimiter, to_thread
+
+from asyncsync.model.manifest import (
+    ACCEPTED_TYPES,
+    MANIFEST_BYTES_MAX,
+    OCI_INDEX,
+    RawManifest,
+    parse_manifest,
+)
+from asyncsync.model.reference import Digest
+from asyncsync.server import bodies, paths
+from asyncsync.server.catalog import Catalog, told_type
+from asyncsync.server.changes import Changes
+from asyncsync.server.errors import (
+    Code,
+    Refused,
+    digest_invalid,
+    manifest_invalid,
+    manifest_unknown,
+)
+from asyncsync.server.limits import Limits
+from asyncsync.server.sending import content_headers, not_modified
+
+T = TypeVar("T")
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_PAGE_BYTES_MAX = 3 * 1024 * 1024  # of referrers: such a page is a manifest to its reader
+
+
+class Manifests:
+    """The manifests of a layout, by tag and by digest."""
+
+    def __init__(
+        self, catalog: Catalog, changes: Changes, limits: Limits, disk: CapacityLimiter
+    ) -> None:
+        self._catalog, self._changes = catalog, changes
+        self._limits, self._disk = limits, disk
+
+    async def get(self, request: web.BaseRequest, at: paths.Manifest) -> web.StreamResponse:
+        """GET, HEAD: what a tag or digest stands for, whatever Accept says: there is no other."""
+        raw = await self._on_disk(lambda: self._read(at))
+        if raw is None:
+            raise manifest_unknown(at.repository, at.reference)
+        if unchanged := not_modified(request, raw.digest):
+            return unchanged
+        headers = content_headers(raw.digest, raw.media_type, len(raw.data))
+        if request.method == "HEAD":
+            return web.Response(headers=headers)
+        return web.Response(body=raw.data, headers=headers)
+
+    async def put(self, request: web.BaseRequest, at: paths.Manifest) -> web.StreamResponse:
+        """PUT: keep a manifest, if all it names is there."""
+        data = await bodies.whole(
+            request, MANIFEST_BYTES_MAX, self._limits.idle_seconds, "the manifest"
+        )
+        raw = self._named(request, data, at.reference)
+        try:
+            parsed = await self._on_disk(lambda: parse_manifest(raw))
+        except ValueError as error:
+            raise manifest_invalid(str(error)) from None
+        name = None if isinstance(at.reference, Digest) else f"{at.repository}:{at.reference}"
+        # Shielded: a client that goes away now leaves all of it, or nothing.
+        with CancelScope(shield=True):
+            async with self._changes.together():
+                if lacks := await self._on_disk(lambda: self._catalog.lacks(parsed)):
+                    what = "blob or manifest unknown to the registry"
+                    details = map(str, lacks)
+                    raise Refused(404, Code.MANIFEST_BLOB_UNKNOWN, what, details=details)
+                await self._on_disk(lambda: self._catalog.put(raw, parsed, name))
+        headers = {
+            "Location": f"/v2/{at.repository}/manifests/{raw.digest}",
+            "Docker-Content-Digest": str(raw.digest),
+        }
+        if parsed.subject:  # it is in the list of referrers, so no tag has to say it
+            headers["OCI-Subject"] = str(parsed.subject.digest)
+        return web.Response(status=201, headers=headers)
+
+    async def delete(self, at: paths.Manifest) -> web.StreamResponse:
+        """DELETE: a tag alone, or a manifest with all its tags, unless an index needs it."""
+        async with self._changes.alone():
+            reference = at.reference
+            if isinstance(reference, str):
+                dropped = lambda: self._catalog.drop_tag(at.repository, reference)  # noqa: E731
+                if not await self._on_disk(dropped):
+                    raise manifest_unknown(at.repository, reference)
+                return web.Response(status=202)
+            found = await self._on_disk(lambda: self._catalog.find(at.repository, reference))
+            if found is None:
+                raise manifest_unknown(at.repository, reference)
+            by = await self._on_disk(lambda: self._catalog.needed_by(reference))
+            if by is not None:
+                what = f"{reference} is part of {by}; delete that one first"
+                raise Refused(409, Code.DENIED, what)
+            await self._on_disk(lambda: self._catalog.drop_digest(reference))
+        return web.Response(status=202)
+
+    async def tags(self, request: web.BaseRequest, at: paths.Tags) -> web.StreamResponse:
+        """GET: the tags of a repository, in pages where `n` asks for them."""
+        found = await self._on_disk(lambda: self._catalog.tags(at.repository))
+        if found is None:
+            raise Refused(404, Code.NAME_UNKNOWN, f"there is no repository {at.repository}")
+        last, text = request.query.get("last"), request.query.get("n")
+        left = found if last is None else [tag for tag in found if tag > last]
+        headers = {}
+        if text is not None:
+            if _NUMBER.fullmatch(text) is None:
+                what = "n is a number of tags, from 0 up"
+                raise Refused(400, Code.PAGINATION_NUMBER_INVALID, what)
+            page = left[: int(text)]
+            if page and len(page) < len(left):
+                query = urlencode({"n": text, "last": page[-1]})
+                headers["Link"] = f'</v2/{at.repository}/tags/list?{query}>; rel="next"'
+            left = page
+        return web.json_response({"name": at.repository, "tags": left}, headers=headers)
+
+    async def referrers(self, request: web.BaseRequest, at: paths.Referrers) -> web.StreamResponse:
+        """GET: what refers to a manifest, whether that is there or not."""
+        wanted, last = request.query.get("artifactType"), request.query.get("last")
+        page, more = await self._on_disk(lambda: self._page(at.digest, wanted, last))
+        headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+        if more:
+            kept = {"artifactType": wanted} if wanted else {}
+            query = urlencode({"last": page[-1]["digest"], **kept})
+            path = f"/v2/{at.repository}/referrers/{quote(str(at.digest), safe=':')}"
+            headers["Link"] = f'<{path}?{query}>; rel="next"'
+        body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page}
+        return web.json_response(body, content_type=OCI_INDEX, headers=headers)
+
+    def _page(
+        self, subject: Digest, wanted: str | None, last: str | None
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """As many referrers as fit, in the order of their digests; and whether there are more."""
+        page: list[dict[str, Any]] = []
+        size = 0
+        for each in self._catalog.referrers(subject):
+            if (last and each["digest"] <= last) or (wanted and each.get("artifactType") != wanted):
+                continue
+            size += len(json.dumps(each))
+            if page and size > _PAGE_BYTES_MAX:
+                return page, True
+            page.append(each)
+        return page, False
+
+    def _read(self, at: paths.Manifest) -> RawManifest | None:
+        found = self._catalog.find(at.repository, at.reference)
+        return self._catalog.read(found) if found else None
+
+    @staticmethod
+    def _named(request: web.BaseRequest, data: bytes, reference: str | Digest) -> RawManifest:
+        """The body with its type and its digest. Raises Refused if they are not what was said."""
+        said = request.headers.get("Content-Type", "").partition(";")[0].strip()
+        media_type = said or told_type(data)
+        if media_type not in ACCEPTED_TYPES:
+            raise manifest_invalid(f"the manifest is of a type that is not supported: {media_type}")
+        if isinstance(reference, str):
+            return RawManifest(media_type, data, Digest.of(data))
+        digest = Digest.of(data, reference.algorithm)
+        if digest != reference:
+            raise digest_invalid(ValueError(f"{digest} came instead of {reference}"))
+        return RawManifest(media_type, data, digest)
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        return await to_thread.run_sync(work, limiter=self._disk)
