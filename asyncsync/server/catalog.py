@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -36,9 +36,8 @@ class _View:
 
     seen: tuple[int, ...]
     tags: Mapping[str, Mapping[str, Descriptor]] = field(default_factory=dict)
-    entries: tuple[Descriptor, ...] = ()
     by_digest: Mapping[Digest, Descriptor] = field(default_factory=dict)
-    nameless: frozenset[Digest] = frozenset()
+    nameless: Mapping[Digest, Descriptor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +104,14 @@ class Catalog:
         for repository, tags in self._now().tags.items():
             yield from (f"{repository}:{tag}" for tag in tags)
 
-    def referrers(self, subject: Digest) -> Iterator[dict[str, Any]]:
-        """What refers to `subject`, as descriptors (OCI distribution-spec, “Listing Referrers”)."""
-        for manifest in sorted(self._all(), key=lambda each: str(each.digest)):
+    def referrers(self, repository: str, subject: Digest) -> Iterator[dict[str, Any]]:
+        """What refers to `subject`, as descriptors (OCI distribution-spec, “Listing Referrers”).
+
+        What the repository names, and what nobody names: most referrers have no name.
+        """
+        view = self._now()
+        ours = (*view.tags.get(repository, {}).values(), *view.nameless.values())
+        for manifest in sorted(self._reached(ours), key=lambda each: str(each.digest)):
             kin = self._kin_of(manifest)
             if kin is None or kin.subject != subject:
                 continue
@@ -116,7 +120,7 @@ class Catalog:
 
     def needed_by(self, digest: Digest) -> Digest | None:
         """A manifest that cannot be without `digest`, if there is one."""
-        for manifest in self._all():
+        for manifest in self._reached(self._now().by_digest.values()):
             raw = self.read(manifest)
             parsed = raw and _parsed(raw)
             if parsed and digest in needs(parsed):
@@ -137,7 +141,7 @@ class Catalog:
             with self._folder.writing(raw.digest.algorithm) as writer:
                 writer.write(raw.data)
                 writer.commit(raw.digest)
-        if name is None and raw.digest in self._now().by_digest:
+        if name is None and raw.digest in self._now().nameless:
             return
         artifact = parsed.artifact_type if isinstance(parsed, ImageManifest) else None
         descriptor = Descriptor(raw.media_type, raw.digest, len(raw.data), artifact_type=artifact)
@@ -153,10 +157,20 @@ class Catalog:
         name = f"{repository}:{tag}"
         return self._dropped(self._folder.drop_entries(lambda entry: entry.name == name))
 
-    def drop_digest(self, digest: Digest) -> None:
-        """Take a manifest away, and with it every name of it."""
-        self._dropped(self._folder.drop_entries(lambda entry: entry.descriptor.digest == digest))
-        self.drop_blob(digest)
+    def drop_digest(self, repository: str, digest: Digest) -> None:
+        """Take a manifest away, and with it the repository's tags of it.
+
+        Where another repository names it, it stays, and can be asked for by its digest.
+        """
+
+        def gone(entry: Entry) -> bool:
+            name = named(entry.name) if entry.name else None
+            ours = name[0] == repository if name else entry.name is None
+            return ours and entry.descriptor.digest == digest
+
+        self._dropped(self._folder.drop_entries(gone))
+        if not any(entry.descriptor.digest == digest for entry in self._folder.entries()):
+            self.drop_blob(digest)
 
     def drop_blob(self, digest: Digest) -> bool:
         """Remove a file; whether it was there."""
@@ -167,9 +181,13 @@ class Catalog:
         return True
 
     def _drop_nameless(self, digests: set[Digest]) -> None:
-        if digests & self._now().nameless:
+        """Let go of those, but of no referrer: no other repository would find it any more."""
+        nameless = self._now().nameless
+        known = {digest: self._kin_of(nameless[digest]) for digest in digests & nameless.keys()}
+        gone = {digest for digest, kin in known.items() if kin and kin.subject is None}
+        if gone:
             self._folder.drop_entries(
-                lambda entry: entry.name is None and entry.descriptor.digest in digests
+                lambda entry: entry.name is None and entry.descriptor.digest in gone
             )
 
     def _dropped(self, count: int) -> bool:
@@ -191,9 +209,9 @@ class Catalog:
                 self._view = view
         return view
 
-    def _all(self) -> Iterator[Descriptor]:
-        """Every manifest that the index leads to, once."""
-        waiting = deque(self._now().entries)
+    def _reached(self, entries: Iterable[Descriptor]) -> Iterator[Descriptor]:
+        """Every manifest that these lead to, once."""
+        waiting = deque(entries)
         seen: set[Digest] = set()
         while waiting:
             manifest = waiting.popleft()
@@ -247,9 +265,9 @@ def _view(seen: tuple[int, ...], entries: tuple[Entry, ...]) -> _View:
     for entry in held:
         if entry.name and (name := named(entry.name)):
             tags.setdefault(name[0], {})[name[1]] = entry.descriptor
-    found = tuple(_bare(entry.descriptor) for entry in held)
-    nameless = frozenset(entry.descriptor.digest for entry in held if entry.name is None)
-    return _View(seen, tags, found, {each.digest: each for each in found}, nameless)
+    found = {entry.descriptor.digest: entry.descriptor for entry in held}
+    nameless = {entry.descriptor.digest: entry.descriptor for entry in held if not entry.name}
+    return _View(seen, tags, found, nameless)
 
 
 def _bare(descriptor: Descriptor) -> Descriptor:

@@ -102,7 +102,7 @@ class Manifests:
             if by is not None:
                 what = f"{reference} is part of {by}; delete that one first"
                 raise Refused(409, Code.DENIED, what)
-            await self._on_disk(lambda: self._catalog.drop_digest(reference))
+            await self._on_disk(lambda: self._catalog.drop_digest(at.repository, reference))
         return web.Response(status=202)
 
     async def tags(self, request: web.BaseRequest, at: paths.Tags) -> web.StreamResponse:
@@ -127,7 +127,7 @@ class Manifests:
     async def referrers(self, request: web.BaseRequest, at: paths.Referrers) -> web.StreamResponse:
         """GET: what refers to a manifest, whether that is there or not."""
         wanted, last = request.query.get("artifactType"), request.query.get("last")
-        page, more = await self._on_disk(lambda: self._page(at.digest, wanted, last))
+        page, more = await self._on_disk(lambda: self._page(at, wanted, last))
         headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
         if more:
             kept = {"artifactType": wanted} if wanted else {}
@@ -135,15 +135,16 @@ class Manifests:
             path = f"/v2/{at.repository}/referrers/{quote(str(at.digest), safe=':')}"
             headers["Link"] = f'<{path}?{query}>; rel="next"'
         body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page}
-        return web.json_response(body, content_type=OCI_INDEX, headers=headers)
+        headers["Content-Type"] = OCI_INDEX  # as it stands: a charset would make it another one
+        return web.Response(body=json.dumps(body).encode(), headers=headers)
 
     def _page(
-        self, subject: Digest, wanted: str | None, last: str | None
+        self, at: paths.Referrers, wanted: str | None, last: str | None
     ) -> tuple[list[dict[str, Any]], bool]:
         """As many referrers as fit, in the order of their digests; and whether there are more."""
         page: list[dict[str, Any]] = []
         size = 0
-        for each in self._catalog.referrers(subject):
+        for each in self._catalog.referrers(at.repository, at.digest):
             if (last and each["digest"] <= last) or (wanted and each.get("artifactType") != wanted):
                 continue
             size += len(json.dumps(each))
