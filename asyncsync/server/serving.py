@@ -117,7 +117,8 @@ class _Server(web.Server):
         super().connection_made(handler, transport)
         if len(self.connections) > self._most:
             transport.write(_FULL)
-            transport.close()
+            # In a moment: aiohttp's task for it begins with a connection that is not lost yet.
+            asyncio.get_running_loop().call_soon(transport.close)
 
 
 @contextmanager

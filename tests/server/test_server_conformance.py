@@ -213,7 +213,7 @@ BLOBS = [
     Row("DELETE of no digest", [Ask("DELETE", f"{APP}/blobs/sha256:1")], BAD_NAME),
 ]  # fmt: skip
 UPLOADS = [
-    Row("POST", [POST], 202, 
+    Row("POST", [POST], 202,
         headers={"Location": ".+", "Range": "0-0", "Docker-Upload-UUID": ".+"}),
     Row("POST without the slash", [Ask("POST", f"{APP}/blobs/uploads", b"")], (202, 404),
         old=CLEANS),
