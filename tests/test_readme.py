@@ -19,8 +19,10 @@ import yaml
 from parts.commands import Command
 from parts.engine import Engine
 from parts.registry import Registry
+from parts.serve import ServedFolder
 
 from asyncsync import api, settings
+from asyncsync.cli.serve import serve
 from asyncsync.cli.sync import sync
 
 ROOT = Path(__file__).parent.parent
@@ -294,6 +296,32 @@ def test_the_defaults_in_table_and_help_are_the_library_s() -> None:
         help_ = next(param.help for param in sync.params if param.name == option)  # type: ignore[attr-defined]
         assert f"default: {value}]" in help_
     assert f"1 to {settings.CONCURRENCY_MAX}" in README
+
+
+def test_a_folder_is_served_as_it_says(tmp_path: Path, asyncsync_command: Command) -> None:
+    with ServedFolder(tmp_path / "made") as made:
+        made.put_image("nginx", "1.27")
+    shutil.copytree(made.data, asyncsync_command.folder / "export")
+    (transcript,) = [block for block in blocks("console") if "Serving export" in block]
+    command, told = transcript.removeprefix("$ asyncsync ").splitlines()
+    with asyncsync_command.started(*command.split(), "--listen", "127.0.0.1:0") as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        process.terminate()
+        process.communicate(timeout=20)
+    assert re.sub(r":\d{4,5}\b", ":5000", line) == told
+
+
+def test_every_option_of_serve_is_in_its_table_and_no_other() -> None:
+    (table,) = re.findall(r"^\| option of `serve` \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    rows = [row.replace("\\|", "/").split("|")[1:-1] for row in table.strip().splitlines()[2:]]
+    told = {option for row in rows for option in re.findall(r"--?[a-z][a-z-]*", row[0])}
+    options = [param for param in serve.params if isinstance(param, click.Option)]
+    assert told == {name for option in options for name in option.opts} - {"-h", "--help"}
+    for option in options:
+        if isinstance(option.default, str):
+            assert any(f" {option.default} " in row[1] for row in rows)
+            assert f"default: {option.default}]" in (option.help or "")
 
 
 def test_the_rooms_of_the_architecture_are_the_rooms_of_the_package() -> None:
