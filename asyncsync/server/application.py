@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from aiohttp import web
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, fail_after
 
 from asyncsync.model.foreign import shown
 from asyncsync.server import paths
@@ -74,6 +74,7 @@ class Application:
         self._blobs = Blobs(folder, self.catalog, changes, limits, disk)
         self._manifests = Manifests(self.catalog, changes, limits, disk)
         self._access, self._read_only, self._tell = access, read_only, tell
+        self._idle_seconds = limits.idle_seconds
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and tell of it."""
@@ -94,10 +95,25 @@ class Application:
                 problem = f"{_TELL_BUG} ({type(error).__name__})"
                 told = replace(told, problem=problem)
                 response = _refusal(request, Refused(500, Code.UNKNOWN, problem, closes=True))
-            told = replace(told, status=response.status, bytes=_sent(response))
+            await self._send(request, response)
+            told = replace(told, status=response.status, bytes=response.body_length)
             return response
         finally:
             self._tell(replace(told, seconds=time.monotonic() - began))
+
+    async def _send(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Bring the answer out. aiohttp would, too, but it waits for its reader for ever.
+
+        Raises ConnectionError.
+        """
+        try:
+            with fail_after(self._idle_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("nobody reads what was asked for") from None
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._access.check(request.headers.get("Authorization"))
@@ -174,10 +190,3 @@ def _of_the_layout(error: OSError | BrokenLayout) -> Refused:
     if isinstance(error, OSError):
         return of_the_disk(error)
     return Refused(500, Code.UNKNOWN, f"the registry's folder is damaged: {error}", closes=True)
-
-
-def _sent(response: web.StreamResponse) -> int:
-    if response.prepared:
-        return response.body_length
-    body = response.body if isinstance(response, web.Response) else None
-    return len(body) if isinstance(body, bytes | bytearray) else 0

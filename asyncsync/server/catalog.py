@@ -141,7 +141,8 @@ class Catalog:
             with self._folder.writing(raw.digest.algorithm) as writer:
                 writer.write(raw.data)
                 writer.commit(raw.digest)
-        if name is None and raw.digest in self._now().nameless:
+        before = self._now()
+        if name is None and raw.digest in before.nameless:
             return
         artifact = parsed.artifact_type if isinstance(parsed, ImageManifest) else None
         descriptor = Descriptor(raw.media_type, raw.digest, len(raw.data), artifact_type=artifact)
@@ -149,7 +150,7 @@ class Catalog:
         # What came before by its digest alone is found by this name, or by this index, from now on.
         found = {child.digest for child in parsed.manifests} if isinstance(parsed, Index) else set()
         if found := (found - {raw.digest}) | ({raw.digest} if name else set()):
-            self._drop_nameless(found)
+            self._drop_nameless(found & before.nameless.keys(), before)
         self._forget()
 
     def drop_tag(self, repository: str, tag: str) -> bool:
@@ -180,10 +181,9 @@ class Catalog:
         path.unlink(missing_ok=True)
         return True
 
-    def _drop_nameless(self, digests: set[Digest]) -> None:
+    def _drop_nameless(self, digests: set[Digest], view: _View) -> None:
         """Let go of those, but of no referrer: no other repository would find it any more."""
-        nameless = self._now().nameless
-        known = {digest: self._kin_of(nameless[digest]) for digest in digests & nameless.keys()}
+        known = {digest: self._kin_of(view.nameless[digest]) for digest in digests}
         gone = {digest for digest, kin in known.items() if kin and kin.subject is None}
         if gone:
             self._folder.drop_entries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -34,6 +35,7 @@ from asyncsync.server.sending import content_headers, not_modified
 
 T = TypeVar("T")
 
+_CHANGES_AT_ONCE = 8
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _PAGE_BYTES_MAX = 3 * 1024 * 1024  # of referrers: such a page is a manifest to its reader
 
@@ -46,6 +48,8 @@ class Manifests:
     ) -> None:
         self._catalog, self._changes = catalog, changes
         self._limits, self._disk = limits, disk
+        # Who changes the index waits for other processes that do; those who read must not.
+        self._index = CapacityLimiter(_CHANGES_AT_ONCE)
 
     async def get(self, request: web.BaseRequest, at: paths.Manifest) -> web.StreamResponse:
         """GET, HEAD: what a tag or digest stands for, whatever Accept says: there is no other."""
@@ -77,7 +81,8 @@ class Manifests:
                     what = "blob or manifest unknown to the registry"
                     details = map(str, lacks)
                     raise Refused(404, Code.MANIFEST_BLOB_UNKNOWN, what, details=details)
-                await self._on_disk(lambda: self._catalog.put(raw, parsed, name))
+                put = partial(self._catalog.put, raw, parsed, name)
+                await to_thread.run_sync(put, limiter=self._index)
         headers = {
             "Location": f"/v2/{at.repository}/manifests/{raw.digest}",
             "Docker-Content-Digest": str(raw.digest),
@@ -91,8 +96,8 @@ class Manifests:
         async with self._changes.alone():
             reference = at.reference
             if isinstance(reference, str):
-                dropped = lambda: self._catalog.drop_tag(at.repository, reference)  # noqa: E731
-                if not await self._on_disk(dropped):
+                dropped = partial(self._catalog.drop_tag, at.repository, reference)
+                if not await to_thread.run_sync(dropped, limiter=self._index):
                     raise manifest_unknown(at.repository, reference)
                 return web.Response(status=202)
             found = await self._on_disk(lambda: self._catalog.find(at.repository, reference))
@@ -102,7 +107,8 @@ class Manifests:
             if by is not None:
                 what = f"{reference} is part of {by}; delete that one first"
                 raise Refused(409, Code.DENIED, what)
-            await self._on_disk(lambda: self._catalog.drop_digest(at.repository, reference))
+            gone = partial(self._catalog.drop_digest, at.repository, reference)
+            await to_thread.run_sync(gone, limiter=self._index)
         return web.Response(status=202)
 
     async def tags(self, request: web.BaseRequest, at: paths.Tags) -> web.StreamResponse:

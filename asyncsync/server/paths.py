@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from asyncsync.model.foreign import quoted
@@ -106,6 +107,7 @@ def digest(text: str) -> Digest:
         raise digest_invalid(error) from None
 
 
+@lru_cache(maxsize=100_000)  # the same ones are read again whenever an index has changed
 def named(name: str) -> tuple[str, str] | None:
     """Repository and tag of a name in a layout, or None: others write there what they like."""
     repository, _, tag = name.rpartition(":")

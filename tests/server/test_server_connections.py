@@ -170,3 +170,39 @@ async def test_requests_that_come_before_their_answers_are_answered_in_order(
         answer = await read_all(stream)
     assert answer.count(b"HTTP/1.1 200 ") == 50
     assert answer.rpartition(b"HTTP/1.1 ")[2].startswith(b"404 ")
+
+
+async def test_answers_that_nobody_reads_do_not_keep_a_connection(tmp_path: Path) -> None:
+    told: list[Answered] = []
+    limits = Limits(idle_seconds=0.3)
+    async with serving(tmp_path / "layout", HERE, limits=limits, tell=told.append) as served:
+        reader = socket.socket()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.settimeout(20)
+        with reader:
+            reader.connect((served.address.host, served.address.port))
+            request = b"GET /v2/a/manifests/" + b"b" * 100 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+
+            def ask_on() -> None:
+                while True:
+                    reader.sendall(request * 100)
+
+            with pytest.raises(ConnectionError):
+                await anyio.to_thread.run_sync(ask_on)
+    assert told[-1].status == 499
+
+
+def test_an_event_loop_that_cannot_send_files_reads_them(tmp_path: Path) -> None:
+    blob = os.urandom(3_000_000)
+    digest = images.digest_of(blob)
+
+    async def served_by_uvloop() -> bytes:
+        async with serving(tmp_path / "layout", HERE) as served:
+            host = str(served.address)
+            path = f"/v2/a/blobs/uploads/?digest={digest}"
+            put = await anyio.to_thread.run_sync(ask, host, "POST", path, blob)
+            assert put.status == 201
+            got = await anyio.to_thread.run_sync(ask, host, "GET", f"/v2/a/blobs/{digest}")
+            return got.body
+
+    assert anyio.run(served_by_uvloop, backend_options={"use_uvloop": True}) == blob
