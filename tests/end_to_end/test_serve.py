@@ -6,14 +6,17 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from parts import images
+from parts.asking import ask
 from parts.commands import Command, docker_config, skopeo, statuses, write_list
 from parts.engine import Engine
 from parts.podman import PodmanService
 from parts.processes import PartFailed, once
+from parts.referrers import NOTARY, fallback_tag, put_referrer
 from parts.registry import Registry
 from parts.serve import ServedFolder
 
@@ -83,9 +86,8 @@ def test_what_docker_pulls_from_a_folder_has_the_digest_that_its_source_had(
     )  # fmt: skip
     with ServedFolder(tmp_path / "served", "--read-only") as served:
         engine.docker("pull", f"{served.host}/multi:v1")
-        told = engine.docker(
-            "inspect", "--format", "{{json .RepoDigests}}", f"{served.host}/multi:v1"
-        )
+        shown = ("inspect", "--format", "{{json .RepoDigests}}", f"{served.host}/multi:v1")
+        told = engine.docker(*shown).stdout
         assert json.loads(told) == [f"{served.host}/multi@{source.digest}"]
 
 
@@ -133,6 +135,7 @@ def test_a_login_and_a_certificate_of_one_s_own_are_enough_for_everybody(
         assert login[1] not in served.log.read_text()
 
 
+@pytest.mark.registry  # for its htpasswd
 def test_docker_logs_in(tmp_path: Path, engine: Engine) -> None:
     login = ("tester", "s3cret-of-the-tests")
     with ServedFolder(tmp_path / "served", user=login[0], password=login[1]) as served:
@@ -180,6 +183,66 @@ def test_many_push_and_pull_at_once(
         assert served.digest_of(f"team/{name}", "1") == image.digest
     for n in range(3):
         assert served.config_digest_of(f"docker/app{n}", "1") == pushed[f"app{n}"].config_digest
+    whole(served.data)
+
+
+def test_docker_podman_and_skopeo_get_there_although_it_is_killed_again_and_again(
+    engine: Engine, registry: Registry, served: ServedFolder, namespace: str, tmp_path: Path,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    at = f"{registry.host}/{namespace}"
+    source = {
+        name: registry.put_image(f"{namespace}/{name}", "1", layers=3, size=500_000)
+        for name in ("docker", "podman", "skopeo0", "skopeo1", "skopeo2")
+    }
+    to, plain = f"{served.host}/team", ("--src-tls-verify=false", "--dest-tls-verify=false")
+    write_list(asyncsync_command.folder, f"{at}/podman:1")
+
+    def by_skopeo(name: str) -> None:
+        skopeo("copy", *plain, f"docker://{at}/{name}:1", f"docker://{to}/{name}:1")
+        skopeo("copy", *plain, f"docker://{to}/{name}:1", f"dir:{tmp_path / name}")
+
+    def by_docker() -> None:
+        engine.docker("pull", f"{at}/docker:1")
+        engine.docker("tag", f"{at}/docker:1", f"{to}/docker:1")
+        engine.docker("push", f"{to}/docker:1")
+        engine.docker("pull", f"{to}/docker:1")
+
+    def until_it_is_done(work: Callable[[], None]) -> None:
+        for _ in range(20):  # each kill breaks one of them, and there are three
+            try:
+                return work()
+            except PartFailed:
+                once(lambda: served.is_up)
+        return work()
+
+    with PodmanService(tmp_path / "podman.log", insecure=[registry.host, served.host]) as podman:
+
+        def by_podman() -> None:
+            command = ("sync", "--via", "engine", "--to", to)
+            done = asyncsync_command(*command, engine=podman, timeout=120)
+            if done.returncode:
+                raise PartFailed(done.stderr)
+            podman.pull(f"{to}/podman:1")
+
+        works = [by_docker, by_podman, *(partial(by_skopeo, f"skopeo{n}") for n in range(3))]
+        with ThreadPoolExecutor(len(works)) as pool:
+            under_way = [pool.submit(until_it_is_done, work) for work in works]
+            for requests in (5, 20, 40):
+                begin = served.mark()
+                once(
+                    lambda: (
+                        len(served.requests(since=begin)) >= requests  # noqa: B023  at once
+                        or all(work.done() for work in under_way)
+                    )
+                )
+                served.kill()
+                whole(served.data)
+                served.start()
+            for done in under_way:
+                done.result()
+    for name, image in source.items():
+        assert served.config_digest_of(f"team/{name}", "1") == image.config_digest
     whole(served.data)
 
 
@@ -253,3 +316,22 @@ def test_the_direct_way_goes_to_it_and_from_it(
     back = asyncsync_command("sync", "--to", f"{registry.host}/{namespace}/back", *way)
     assert statuses(back.stdout) == {"multi:v1": "copied"}, back.stderr
     assert registry.digest_of(f"{namespace}/back/multi", "v1") == index.digest
+
+
+def test_what_refers_to_an_image_comes_into_it_and_out_of_it_again(
+    registry: Registry, served: ServedFolder, namespace: str, asyncsync_command: Command
+) -> None:
+    index = registry.put_index(f"{namespace}/app", "1", attestation=True, artifact=True)
+    signature = put_referrer(registry, f"{namespace}/app", index.digest)
+    write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/app:1")
+    way = ("--via", "direct", "--with-referrers", "--output", "json")
+    there = asyncsync_command("sync", "--to", f"{served.host}/team", *way)
+    assert statuses(there.stdout) == {"app:1": "copied"}, there.stdout + there.stderr
+    listed = ask(served.host, "GET", f"/v2/team/app/referrers/{index.digest}").json["manifests"]
+    assert [(each["digest"], each["artifactType"]) for each in listed] == [(signature, NOTARY)]
+    write_list(asyncsync_command.folder, f"{served.host}/team/app:1")
+    back = asyncsync_command("sync", "--to", f"{registry.host}/{namespace}/back", *way)
+    assert statuses(back.stdout) == {"app:1": "copied"}, back.stdout + back.stderr
+    at = fallback_tag(index.digest)
+    (found,) = (registry.manifest(f"{namespace}/back/app", at) or {})["manifests"]
+    assert found["digest"] == signature

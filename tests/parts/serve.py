@@ -51,6 +51,11 @@ class ServedFolder(Registry):
         self._port = process.wait_for(lambda: _port(process.logged()))
         self._process = process
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers: it was started, and not killed since."""
+        return self._process is not None and self._process.running
+
     def interrupt(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal, wait for its end, and return its exit code."""
         assert self._process is not None

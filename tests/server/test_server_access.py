@@ -102,6 +102,7 @@ async def test_a_user_who_is_not_there_costs_as_much_as_one_who_is(
     assert costs == [b"05", b"05"]
 
 
+@pytest.mark.registry  # for its htpasswd
 def test_what_htpasswd_writes_is_read(tmp_path: Path) -> None:
     made = run("htpasswd", "-Bbn", "alice", "secret").stdout
     assert isinstance(read_htpasswd(written(tmp_path, made)), Htpasswd)
