@@ -12,6 +12,7 @@ import pytest
 from parts import images
 from parts.asking import ask
 from parts.commands import skopeo
+from parts.referrers import SPDX, artifact
 from parts.registry import Registry
 from parts.serve import ServedFolder
 
@@ -201,3 +202,18 @@ def test_many_referrers_come_in_pages(served: ServedFolder) -> None:
         pages += 1
     assert pages == 2
     assert found == sorted(pushed)
+
+
+def test_a_repository_lists_its_own_referrers_and_those_without_a_name(
+    served: ServedFolder,
+) -> None:
+    image = served.put_image("team/app", "1")
+    data = [artifact(image.digest, SPDX, f"bill {number}") for number in range(2)]
+    for blob in (b"{}", b"bill 0", b"bill 1"):
+        served.put_blob("team/app", blob)
+    served.put_manifest("team/app", "bill", images.OCI_MANIFEST, data[0])
+    served.put_manifest("team/app", images.digest_of(data[1]), images.OCI_MANIFEST, data[1])
+    named, nameless = map(images.digest_of, data)
+    for repository, expected in (("team/app", {named, nameless}), ("team/other", {nameless})):
+        answer = ask(served.host, "GET", f"/v2/{repository}/referrers/{image.digest}")
+        assert {each["digest"] for each in answer.json["manifests"]} == expected
