@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from aiohttp import web
 from anyio import CapacityLimiter, to_thread
 
+from asyncsync.model.reference import Digest
 from asyncsync.server import paths
 from asyncsync.server.catalog import Catalog
 from asyncsync.server.changes import Changes
@@ -50,10 +52,10 @@ class Blobs:
 
     async def get(self, request: web.BaseRequest, at: paths.Blob) -> web.StreamResponse:
         """GET: all of it, or a part. Its bytes are not hashed here; whoever asks does so."""
-        path = await self._on_disk(lambda: self._folder.blob(at.digest))
-        size = await self._on_disk(lambda: self._folder.size(at.digest))
-        if path is None or size is None:
+        found = await self._on_disk(lambda: self._file(at.digest))
+        if found is None:
             raise blob_unknown(at.digest)
+        path, size = found
         if unchanged := not_modified(request, at.digest):
             return unchanged
         part = part_of(request, at.digest, size)
@@ -87,6 +89,10 @@ class Blobs:
             if not await self._on_disk(lambda: self._catalog.drop_blob(at.digest)):
                 raise blob_unknown(at.digest)
         return web.Response(status=202)
+
+    def _file(self, digest: Digest) -> tuple[Path, int] | None:
+        path, size = self._folder.blob(digest), self._folder.size(digest)
+        return None if path is None or size is None else (path, size)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._disk)

@@ -14,7 +14,7 @@ from typing import Self
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import quoted, shown
 
-_BACKLOG = 512  # connections that wait to be taken; Linux takes no more than somaxconn
+BACKLOG = 512  # connections that wait to be taken; Linux takes no more than somaxconn
 _PORT_MAX = 65535
 _ADDRESS = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<four>[^:\[\]]{1,64})):(?P<port>[0-9]{1,5})"
@@ -68,7 +68,7 @@ def listen(address: Address) -> socket.socket:
         # Else a server that is started again waits until its old connections are forgotten.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((address.host, address.port))
-        opened.listen(_BACKLOG)
+        opened.listen(BACKLOG)
         opened.settimeout(0)
     except OSError as error:
         opened.close()

@@ -68,8 +68,9 @@ class Manifests:
         data = await bodies.whole(
             request, MANIFEST_BYTES_MAX, self._limits.idle_seconds, "the manifest"
         )
-        raw = self._named(request, data, at.reference)
+        said = request.headers.get("Content-Type", "").partition(";")[0].strip()
         try:
+            raw = await self._on_disk(lambda: _named(said, data, at.reference))
             parsed = await self._on_disk(lambda: parse_manifest(raw))
         except ValueError as error:
             raise manifest_invalid(str(error)) from None
@@ -163,19 +164,18 @@ class Manifests:
         found = self._catalog.find(at.repository, at.reference)
         return self._catalog.read(found) if found else None
 
-    @staticmethod
-    def _named(request: web.BaseRequest, data: bytes, reference: str | Digest) -> RawManifest:
-        """The body with its type and its digest. Raises Refused if they are not what was said."""
-        said = request.headers.get("Content-Type", "").partition(";")[0].strip()
-        media_type = said or told_type(data)
-        if media_type not in ACCEPTED_TYPES:
-            raise manifest_invalid(f"the manifest is of a type that is not supported: {media_type}")
-        if isinstance(reference, str):
-            return RawManifest(media_type, data, Digest.of(data))
-        digest = Digest.of(data, reference.algorithm)
-        if digest != reference:
-            raise digest_invalid(ValueError(f"{digest} came instead of {reference}"))
-        return RawManifest(media_type, data, digest)
-
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._disk)
+
+
+def _named(said: str, data: bytes, reference: str | Digest) -> RawManifest:
+    """A body with its type and its digest. Raises Refused if they are not what was said."""
+    media_type = said or told_type(data)
+    if media_type not in ACCEPTED_TYPES:
+        raise manifest_invalid(f"the manifest is of a type that is not supported: {media_type}")
+    if isinstance(reference, str):
+        return RawManifest(media_type, data, Digest.of(data))
+    digest = Digest.of(data, reference.algorithm)
+    if digest != reference:
+        raise digest_invalid(ValueError(f"{digest} came instead of {reference}"))
+    return RawManifest(media_type, data, digest)

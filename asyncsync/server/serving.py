@@ -17,13 +17,14 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.server.access import Access, Open, read_htpasswd
 from asyncsync.server.application import Answered, Application, Tell
 from asyncsync.server.limits import Limits
-from asyncsync.server.listening import Address, certificate, listen
+from asyncsync.server.listening import BACKLOG, Address, certificate, listen
 from asyncsync.server.uploads import Uploads
 from asyncsync.stores.layout.folder import LayoutFolder
 
 __all__ = ["Answered", "Served", "serving"]
 
 _EXPIRE_SECONDS = 60.0  # how often it is looked for uploads that nobody goes on with
+_HANDSHAKE_SECONDS = 10.0
 _FIELD_BYTES_MAX = 8190  # of one line of a header, and of the first; there may be 128
 _LINGER_SECONDS = 2.0  # for a client that still sends what was refused, or it would not hear why
 _FULL = (
@@ -94,12 +95,17 @@ async def serving(
         )
         runner = web.ServerRunner(server, shutdown_timeout=limits.stop_seconds)
         await runner.setup()
+        # Not aiohttp's SockSite: it cannot say how long a handshake may take.
+        patience = min(_HANDSHAKE_SECONDS, limits.idle_seconds) if context else None
+        listening = await asyncio.get_running_loop().create_server(
+            server, sock=socket, ssl=context, ssl_handshake_timeout=patience, backlog=BACKLOG
+        )
         try:
-            await web.SockSite(runner, socket, ssl_context=context, backlog=512).start()
             with _expiring(application.uploads, min(_EXPIRE_SECONDS, limits.upload_seconds)):
                 yield Served(bound, context is not None, application.uploads, names)
         finally:
             with CancelScope(shield=True):  # bounded by its own timeout
+                listening.close()  # without waiting: newer Pythons would wait for idle clients
                 application.uploads.interrupt()
                 await runner.cleanup()
                 application.uploads.close()

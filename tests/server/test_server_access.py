@@ -16,7 +16,7 @@ from parts.processes import run
 from parts.registry import Registry
 
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.server import Address, Served, serving
+from asyncsync.server import Address, Limits, Served, serving
 from asyncsync.server.access import Htpasswd, read_htpasswd
 from asyncsync.server.errors import Refused
 
@@ -257,6 +257,18 @@ async def test_with_a_certificate_it_speaks_tls_alone(
                 while True:
                     data += await stream.receive()
             assert images.digest_of(data.partition(b"\r\n\r\n")[2]) == digest
+
+
+async def test_who_never_greets_is_not_waited_for(tmp_path: Path, tls_registry: Registry) -> None:
+    folder = tls_registry.folder
+    cert, key = folder / "server.pem", folder / "server.key"
+    limits = Limits(idle_seconds=0.2)
+    async with (
+        serving(tmp_path / "layout", HERE, tls_cert=cert, tls_key=key, limits=limits) as served,
+        await anyio.connect_tcp("127.0.0.1", served.address.port) as stream,
+    ):
+        with anyio.fail_after(20), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await stream.receive()
 
 
 async def test_certificates_that_are_none_are_told(tmp_path: Path, tls_registry: Registry) -> None:

@@ -12,7 +12,7 @@ import pytest
 from parts import images
 from parts.asking import ask
 from parts.commands import skopeo
-from parts.referrers import SPDX, artifact
+from parts.referrers import SPDX, artifact, entry
 from parts.registry import Registry
 from parts.serve import ServedFolder
 
@@ -38,22 +38,22 @@ def test_an_image_is_one_entry_of_the_index_however_many_manifests_it_has(
     served: ServedFolder,
 ) -> None:
     index = served.put_index("team/multi", "1", attestation=True)
-    (entry,) = entries(served)
-    assert entry["digest"] == index.digest
-    assert entry["annotations"] == {REF_NAME: "team/multi:1"}
+    (only,) = entries(served)
+    assert only["digest"] == index.digest
+    assert only["annotations"] == {REF_NAME: "team/multi:1"}
     for child in index.children.values():
         assert served.digest_of("team/multi", child.digest) == child.digest
 
 
 def test_an_image_that_has_a_digest_alone_is_an_entry_without_a_name(served: ServedFolder) -> None:
     image = served.put_image("team/app", None)
-    (entry,) = entries(served)
-    assert (entry["digest"], entry.get("annotations")) == (image.digest, None)
+    (only,) = entries(served)
+    assert (only["digest"], only.get("annotations")) == (image.digest, None)
     served.put_image("team/app", None)
     assert len(entries(served)) == 1
     served.put_image("team/app", "1", seed="team/app:None linux/amd64")
-    (entry,) = entries(served)
-    assert entry["annotations"] == {REF_NAME: "team/app:1"}
+    (only,) = entries(served)
+    assert only["annotations"] == {REF_NAME: "team/app:1"}
 
 
 def test_what_another_program_adds_is_served_at_once(
@@ -217,3 +217,8 @@ def test_a_repository_lists_its_own_referrers_and_those_without_a_name(
     for repository, expected in (("team/app", {named, nameless}), ("team/other", {nameless})):
         answer = ask(served.host, "GET", f"/v2/{repository}/referrers/{image.digest}")
         assert {each["digest"] for each in answer.json["manifests"]} == expected
+    fallback = {"schemaVersion": 2, "mediaType": images.OCI_INDEX, "manifests": [entry(data[1])]}
+    tag = image.digest.replace(":", "-")
+    served.put_manifest("team/app", tag, images.OCI_INDEX, json.dumps(fallback).encode())
+    answer = ask(served.host, "GET", f"/v2/team/other/referrers/{image.digest}")
+    assert {each["digest"] for each in answer.json["manifests"]} == {nameless}
