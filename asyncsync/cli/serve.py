@@ -17,7 +17,7 @@ _FILE = click.Path(path_type=Path)
 
 
 @click.command(short_help="Serve a folder as a registry.")
-@click.argument("folder", metavar="FOLDER", type=_FILE)
+@click.argument("folder", metavar="FOLDER", type=values.Parsed("folder", values.folder))
 @click.option(
     "--listen",
     "address",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
@@ -67,6 +68,16 @@ def address(text: str) -> Address:
     from asyncsync.server.listening import Address
 
     return Address.parse(text)
+
+
+def folder(text: str) -> Path:
+    """Read a folder to serve; `oci:` may stand before it, as in other places."""
+    name = text.removeprefix("oci:")
+    if name.endswith(".tar"):  # else a folder of that name would be made
+        raise ValueError("a tar cannot be served: unpack it into a folder, and name that")
+    if not name:
+        raise ValueError("the folder has no name")
+    return Path(name)
 
 
 def host(text: str) -> str:

@@ -36,6 +36,16 @@ def test_what_cannot_be_served_is_told_and_nothing_is_made(
     assert not (asyncsync_command.folder / "layout").exists()
 
 
+@pytest.mark.parametrize("name", ["export.tar", "oci:export.tar", "oci:", ""])
+def test_what_is_no_folder_is_refused_and_nothing_is_made(
+    asyncsync_command: Command, name: str
+) -> None:
+    done = asyncsync_command("serve", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert ("unpack it into a folder" if ".tar" in name else "has no name") in done.stderr
+    assert list(asyncsync_command.folder.glob("*export*")) == []
+
+
 def test_a_folder_of_other_things_is_not_taken_for_a_layout(asyncsync_command: Command) -> None:
     home = asyncsync_command.folder / "home"
     home.mkdir()

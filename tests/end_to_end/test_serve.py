@@ -74,21 +74,33 @@ def test_an_engine_with_containerd_s_store_reaches_it_without_any_setting(
     assert served.digest_of("team/multi", "2") is not None
 
 
-def test_what_docker_pulls_from_a_folder_has_the_digest_that_its_source_had(
-    engine: Engine, registry: Registry, namespace: str, tmp_path: Path
+def test_what_docker_pulls_from_an_export_has_the_digest_that_its_source_had(
+    engine: Engine, registry: Registry, namespace: str, tmp_path: Path, asyncsync_command: Command
 ) -> None:
-    source = registry.put_index(f"{namespace}/multi", "v1")
+    source = registry.put_index(f"{namespace}/multi", "v1", attestation=True)
+    write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/multi:v1")
     export = tmp_path / "served" / "data"
     export.parent.mkdir()
-    skopeo(
-        "copy", "--all", "--src-tls-verify=false",
-        f"docker://{registry.host}/{namespace}/multi:v1", f"oci:{export}:multi:v1",
-    )  # fmt: skip
+    done = asyncsync_command("sync", "--to", f"oci:{export}")
+    assert done.returncode == 0, done.stderr
     with ServedFolder(tmp_path / "served", "--read-only") as served:
-        engine.docker("pull", f"{served.host}/multi:v1")
-        shown = ("inspect", "--format", "{{json .RepoDigests}}", f"{served.host}/multi:v1")
-        told = engine.docker(*shown).stdout
-        assert json.loads(told) == [f"{served.host}/multi@{source.digest}"]
+        name = f"{served.host}/multi"
+        engine.docker("pull", f"{name}:v1")
+        shown = ("inspect", "--format", "{{json .RepoDigests}}", f"{name}:v1")
+        assert json.loads(engine.docker(*shown).stdout) == [f"{name}@{source.digest}"]
+
+
+def test_what_is_pushed_to_it_can_be_carried_on(
+    registry: Registry, served: ServedFolder, namespace: str, asyncsync_command: Command
+) -> None:
+    index = served.put_index("team/multi", "v1", attestation=True)
+    image = served.put_image("team/app", "2", oci=False)
+    write_list(asyncsync_command.folder, "team/multi:v1", "team/app:2")
+    to = ("--to", f"{registry.host}/{namespace}")
+    done = asyncsync_command("sync", "--from", f"oci:{served.data}", *to)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert registry.digest_of(f"{namespace}/multi", "v1") == index.digest
+    assert registry.digest_of(f"{namespace}/app", "2") == image.digest
 
 
 def test_podman_pushes_to_it_and_pulls_from_it(
