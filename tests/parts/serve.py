@@ -12,6 +12,7 @@ from parts.processes import PartFailed, Process, clean_environment
 from parts.registry import Registry, Request
 
 _LISTENING = re.compile(r" at https?://127\.0\.0\.1:(\d+)\. Type: ")
+_MARK = "/v2/mark-of-the-tests/"
 _ANSWERED = re.compile(
     r"^answered client=\S+ method=(?P<method>\S+) path=(?P<path>\S+) status=(?P<status>\d+) "
     r"bytes=(?P<bytes>\d+)",
@@ -68,14 +69,25 @@ class ServedFolder(Registry):
         self, method: str | None = None, path_contains: str = "", *, since: int = 0
     ) -> list[Request]:
         """The requests that were answered, ours as well; those of this method and path."""
+        self._settle()
         return [
             Request(each["method"], each["path"], int(each["status"]), int(each["bytes"]), "")
             for each in _ANSWERED.finditer(self._logged(since))
-            if method in (None, each["method"]) and path_contains in each["path"]
+            if method in (None, each["method"])
+            and path_contains in each["path"]
+            and _MARK not in each["path"]
         ]
 
     def _settle(self) -> None:
-        """Each request is told before its connection is closed."""
+        # A request is told a moment after its answer: wait until one of our own is.
+        if self._process is None:
+            return
+        mark = f"{_MARK}{next(self._marks)}/end"
+        self._ask("GET", mark, expect=(401, 404))
+        self._process.wait_for(lambda: mark in self._process_log() or None)
+
+    def _process_log(self) -> str:
+        return self._process.logged() if self._process else ""
 
 
 def _port(log: str) -> int | None:
