@@ -182,7 +182,7 @@ def test_the_secrets_and_workflows_that_it_names_are_the_real_ones() -> None:
         assert f"*{title}*" in README
 
 
-def test_the_command_that_runs_the_main_job_does_all_the_set_up(
+def test_the_commands_of_the_start_do_all_the_set_up(
     stage: Stage, engine: Engine, own_registry: Registry, asyncsync_command: Command
 ) -> None:
     """In a folder with nothing but the repository's own files, as a fresh clone is."""
@@ -193,18 +193,21 @@ def test_the_command_that_runs_the_main_job_does_all_the_set_up(
         copy(ROOT / name, clone / name)
     listed = (stage.folder / LIST).read_text().splitlines()
     (clone / LIST).write_text("\n".join(line for line in listed if "redis" not in line))
-    (line,) = [line for line in blocks("bash")[0].splitlines() if line]
+    demo, line = (block.rstrip("\n") for block in blocks("bash")[:2])
+    assert "\n" not in demo + line
     environment = {**os.environ, **asyncsync_command.environment(engine)}
     environment["HOME"] = os.environ["HOME"]  # where pip's own settings are
     for name in ("PYTHONPATH", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         environment.pop(name, None)
     environment["PATH"] = f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", stage.staged(line)], cwd=clone, env=environment, text=True,
-        capture_output=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith("3 copied")
+    for command, told in ((demo, "  .venv/bin/asyncsync sync --to YOUR-REGISTRY/NAMESPACE"),
+                          (stage.staged(line), "3 copied")):  # fmt: skip
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=clone, env=environment, text=True, capture_output=True,
+            timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.splitlines()[-1].startswith(told)
     assert own_registry.tags("team/nginx") == ["1.27"]
 
 

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from asyncsync.cli.demo import demo
 from asyncsync.cli.ending import Ending
 from asyncsync.cli.merge import merge
 from asyncsync.cli.plan import plan
@@ -56,12 +57,15 @@ def asyncsync() -> None:
     See what would go where, then copy:
         asyncsync plan --to registry.example/team
         asyncsync sync --to registry.example/team
+    Watch it first, on this machine alone:
+        asyncsync demo
     """
 
 
 asyncsync.add_command(sync)
 asyncsync.add_command(plan)
 asyncsync.add_command(merge)
+asyncsync.add_command(demo)
 asyncsync.add_command(serve)
 
 
