@@ -19,7 +19,8 @@ from asyncsync.model.reference import Layout
 Way: TypeAlias = Literal["engine", "direct"]
 Via: TypeAlias = Literal["auto"] | Way
 ENGINE_CONCURRENCY = 8  # measured: more gains little through one engine, and costs double uploads
-DIRECT_CONCURRENCY = 32
+# Measured: 200 tiny images at 50 ms are a fifth faster than with 32, and no slower than with 128.
+DIRECT_CONCURRENCY = 64
 CONCURRENCY_MAX = 256
 RETRIES_MAX = 100  # an hour and more of waiting
 
@@ -52,7 +53,7 @@ class Settings:
 
     `to`: `registry.example/team`, or an OCI layout, as `oci:./export`. `from_`: a layout that the
     images are read from, by the names that they have there. Either makes the direct way.
-    `concurrency`: images at once, 1 to 256; None is what suits the way (engine: 8, direct: 32).
+    `concurrency`: images at once, 1 to 256; None is what suits the way (engine: 8, direct: 64).
     `fail_fast`: stop at the first failed image. `via`: `engine`, `direct`, or `auto`, which is the
     engine where one answers and can do all that is asked. `platforms`: empty is the engine's own
     one, or with the direct way all; an engine takes at most one. `credential`: for the target's

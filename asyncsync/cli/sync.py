@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path)
     "--concurrency",
     metavar="N",
     type=values.Parsed("number", values.concurrency),
-    help="Images at once, 1 to 256.  [ASYNCSYNC_CONCURRENCY; default: 8; direct: 32]",
+    help="Images at once, 1 to 256.  [ASYNCSYNC_CONCURRENCY; default: 8; direct: 64]",
 )
 @click.option(
     "--fail-fast/--no-fail-fast",

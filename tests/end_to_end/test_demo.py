@@ -50,7 +50,7 @@ $ asyncsync plan --to TARGET/team
 Copy, straight from one registry to the other:
 
 $ asyncsync sync --via direct --to TARGET/team
-6 images to TARGET/team, 32 at once, via=direct: as asked
+6 images to TARGET/team, 64 at once, via=direct: as asked
   copied       SOURCE/demo/api:2.0       2 platforms   …
   copied       SOURCE/demo/api:2.1       2 platforms   …
   copied       SOURCE/demo/base:1        2 platforms   …
@@ -64,7 +64,7 @@ succeeded.log names what is in place.
 Again, with nothing changed:
 
 $ asyncsync sync --via direct --to TARGET/team
-6 images to TARGET/team, 32 at once, via=direct: as asked
+6 images to TARGET/team, 64 at once, via=direct: as asked
   unchanged    SOURCE/demo/api:2.0
   unchanged    SOURCE/demo/api:2.1
   unchanged    SOURCE/demo/base:1

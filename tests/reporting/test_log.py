@@ -101,7 +101,7 @@ def test_by_default_it_tells_the_way_and_warnings(events: list[Event]) -> None:
 
 @pytest.mark.parametrize(
     ("via", "concurrency", "at_once"),
-    [("engine", None, 8), ("direct", None, 32), ("engine", 3, 3), ("direct", 3, 3)],
+    [("engine", None, 8), ("direct", None, 64), ("engine", 3, 3), ("direct", 3, 3)],
 )
 def test_how_many_go_at_once_is_told_with_the_way_that_they_go(
     via: str, concurrency: int | None, at_once: int
