@@ -424,6 +424,40 @@ def test_wrong_bytes_in_a_carried_folder_become_no_image(
     mended = asyncsync_command("sync", "--to", "oci:./export", *JSON)
     assert mended.returncode == 0
     assert statuses(mended.stdout)["export:c:1"] == "copied", "its manifest was damaged"
+    assert statuses(mended.stdout)["export:d:1"] == "copied", "of it, a layer was lost"
+
+
+def test_a_folder_that_lost_something_is_mended_by_the_next_export(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    at, folder = f"{registry.host}/{namespace}", asyncsync_command.folder
+    base = [images.layer(f"{namespace} base", 200_000)]
+    put = {name: registry.put_image(f"{namespace}/{name}", "1", shared_layers=base)
+           for name in ("whole", "lost", "cut")}  # fmt: skip
+    multi = registry.put_index(f"{namespace}/multi", "1", PLATFORMS)
+    write_list(folder, *(f"{at}/{name}:1" for name in (*put, "multi")))
+    asyncsync_command("sync", "--to", "oci:./export")
+
+    def blob(digest: str) -> Path:
+        return folder / "export/blobs" / digest.replace(":", "/")
+
+    blob(put["lost"].layer_digests[-1]).unlink()
+    os.truncate(blob(put["cut"].layer_digests[-1]), 100)
+    blob(multi.children["linux/arm64"].digest).unlink()
+    done = asyncsync_command("sync", "--to", "oci:./export", *JSON)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert statuses(done.stdout) == {
+        "export:whole:1": "unchanged", "export:lost:1": "copied", "export:cut:1": "copied",
+        "export:multi:1": "copied",
+    }  # fmt: skip
+    assert_valid(folder / "export")
+    write_list(folder, *(f"{name}:1" for name in (*put, "multi")))
+    done = asyncsync_command("sync", "--from", "oci:./export", "--to", own_registry.host, *JSON)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in (*put, "multi"):
+        there = seen_by_skopeo(own_registry, f"{name}:1")
+        assert there == seen_by_skopeo(registry, f"{namespace}/{name}:1")
 
 
 def test_signatures_travel_in_a_layout(

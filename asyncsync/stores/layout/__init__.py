@@ -3,6 +3,6 @@
 `store` is a layout as a source and as a target of copies. Beneath it, blocking: `folder` is one in
 a folder, with `writing` for files that come to be whole or not at all; `archive` is one in a tar
 that is read, `archiving` one that is written, with `tar_draft` for the file on its way. `moving` is
-the bytes of a blob, `mishaps` what goes wrong on a disk, `referring` what refers to what. Pure:
-`index` (what index.json and oci-layout say).
+the bytes of a blob, `mishaps` what goes wrong on a disk, `referring` what refers to what,
+`wholeness` whether all of an image is there. Pure: `index` (what index.json and oci-layout say).
 """

@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
@@ -33,11 +34,13 @@ from asyncsync.stores.layout.folder import BrokenLayout, Entry, Extent, LayoutFo
 from asyncsync.stores.layout.mishaps import asking
 from asyncsync.stores.layout.moving import LayoutUpload, Pen, Reading, Writer, chunks
 from asyncsync.stores.layout.referring import Subjects, by_subject
+from asyncsync.stores.layout.wholeness import is_whole, parts
 
 T = TypeVar("T")
 
 THREADS = 16  # more only wait for the same disk
 _NAMES_TOLD = 3
+_LIST_TAG = re.compile(r"sha(256|512)-[0-9a-f]{64}")  # as `referrers_tag` makes it
 
 
 class Shelf(Protocol):
@@ -68,17 +71,17 @@ class LayoutStore:
         return await self._run(lambda: self._named(ref))
 
     async def look(self, ref: Reference) -> Descriptor | None:
-        """What the target `ref` names now, as far as it is there in full length."""
+        """What the target `ref` names now, if all of it is there in full length.
+
+        So an image of which something was lost is copied again. But a list of what refers to an
+        image is there by itself: what it names may be deleted, and the others stay in the list.
+        """
 
         def looked() -> Descriptor | None:
-            try:
-                found = self._named(ref)
-            except (WrongDigest, BrokenLayout):
-                if ref.digest is None:  # the index is damaged
-                    raise
-                return None  # it is not what it is called, and written anew
-            there = found and self._shelf.size(found.digest) == found.size
-            return found if there else None
+            found = self._there(ref)
+            if found is None or (ref.tag and _LIST_TAG.fullmatch(ref.tag)):
+                return found
+            return found if is_whole(found, self._shelf.size, self._shelf.read) else None
 
         return await self._run(looked)
 
@@ -213,6 +216,16 @@ class LayoutStore:
         data = self._shelf.read(ref.digest)  # a manifest within an index has no entry of its own
         return Descriptor(_type_of(data), ref.digest, len(data)) if data is not None else None
 
+    def _there(self, ref: Reference) -> Descriptor | None:
+        """What `ref` names, if that itself is there in full length."""
+        try:
+            found = self._named(ref)
+        except (WrongDigest, BrokenLayout):
+            if ref.digest is None:  # the index is damaged
+                raise
+            return None  # it is not what it is called, and written anew
+        return found if found and self._shelf.size(found.digest) == found.size else None
+
     def _content(self, ref: Reference, digest: Digest, kind: str) -> bytes:
         if (self._shelf.size(digest) or 0) > MANIFEST_BYTES_MAX:
             what = f"the {kind} of {ref} is larger than {MANIFEST_BYTES_MAX >> 20} MiB"
@@ -224,15 +237,10 @@ class LayoutStore:
 
     def _lacks(self, manifest: RawManifest) -> tuple[Digest, ...]:
         try:
-            parsed = parse_manifest(manifest)
+            named = parts(parse_manifest(manifest))
         except ValueError:
             return ()  # whoever has walked it has seen that
-        parts = (
-            parsed.manifests
-            if isinstance(parsed, Index)
-            else (parsed.config, *(layer for layer in parsed.layers if not layer.is_foreign))
-        )
-        return tuple(part.digest for part in parts if self._shelf.size(part.digest) != part.size)
+        return tuple(part.digest for part in named if self._shelf.size(part.digest) != part.size)
 
     def _holds(self, manifest: RawManifest) -> bool:
         try:

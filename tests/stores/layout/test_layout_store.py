@@ -173,6 +173,70 @@ async def test_a_blob_of_another_length_is_written_anew(folder: Layout) -> None:
     assert path.read_bytes() == b"base"
 
 
+@pytest.mark.parametrize("lost", [ARM.data, b"config of arm", b"arm", b"base"])
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("ahead", [True, False])
+async def test_an_image_of_which_something_was_lost_is_copied_again(
+    folder: Layout, lost: bytes, cut: bool, ahead: bool
+) -> None:
+    # With another image under the tag, its parts are asked for one by one.
+    await exported(folder, ("app:1", INDEX), ("app:2", AMD))
+    path = Path(folder.path) / "blobs/sha256" / Digest.of(lost).hex
+    name = "app:2" if ahead else "app:1"
+    if cut:
+        os.truncate(path, len(lost) - 1)
+    else:
+        path.unlink()
+    async with opened(folder, create=True) as store:
+        assert await store.look(within(folder, "app:1")) is None
+        assert await store.look(within(folder).by_digest(ARM.digest)) is None
+    await exported(folder, (name, INDEX))
+    assert path.read_bytes() == lost
+    async with opened(folder, create=True) as store:
+        found = await store.look(within(folder, name))
+    assert found
+    assert found.digest == INDEX.digest
+
+
+async def test_only_what_its_publisher_gives_out_may_be_missing_of_an_image(
+    folder: Layout,
+) -> None:
+    await exported(folder, ("app:1", AMD))
+    foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    body = json.loads(AMD.data)
+    body["layers"].append(
+        {"mediaType": foreign, "digest": str(Digest.of(b"f")), "size": 1, "urls": ["https://p/f"]}
+    )
+    image = manifests.raw(OCI_MANIFEST, body)
+    async with opened(folder, create=True) as store:
+        await store.put(within(folder), image)
+        found = await store.look(within(folder))
+    assert found
+    assert found.digest == image.digest
+
+
+async def test_a_list_of_what_refers_to_an_image_stands_whatever_it_names(folder: Layout) -> None:
+    await exported(folder, ("app:1", AMD), ("arm:1", ARM))
+    at = within(folder, f"app:sha256-{AMD.digest.hex}")
+    listed = manifests.listing(manifests.entry(ARM))
+    async with opened(folder, create=True) as store:
+        await store.put(at, listed)
+        (Path(folder.path) / "blobs/sha256" / ARM.digest.hex).unlink()
+        found = await store.look(at)
+    assert found and found.digest == listed.digest, "or whoever adds to it forgets the others"
+
+
+async def test_indexes_that_never_end_are_no_image(folder: Layout) -> None:
+    root = AMD
+    await exported(folder, ("app:1", AMD))
+    async with opened(folder, create=True) as store:
+        for depth in range(8):
+            root = manifests.listing(manifests.entry(root))
+            await store.put(within(folder), root)
+            found = await store.look(within(folder))
+            assert (found is not None) == (depth < 4)
+
+
 async def test_a_damaged_manifest_is_written_anew_and_not_read(folder: Layout) -> None:
     await exported(folder, ("app:1", INDEX))
     path = Path(folder.path) / "blobs/sha256" / INDEX.digest.hex
