@@ -119,6 +119,10 @@ class MemoryReading:
     def distrust(self) -> bool:
         return self.distrusted()
 
+    @property
+    def goes_on(self) -> bool:
+        return True
+
 
 @dataclass
 class MemorySource(Shelf):

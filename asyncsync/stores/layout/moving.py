@@ -49,6 +49,11 @@ class Reading:
         """Nobody else has the bytes of a layout."""
         return False
 
+    @property
+    def goes_on(self) -> bool:
+        """A file that is too short stays so."""
+        return False
+
 
 class Run(Protocol):
     """Does what blocks in a thread."""

@@ -64,6 +64,11 @@ class Reading:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._chunks
 
+    @property
+    def goes_on(self) -> bool:
+        """What a registry ended too early may come another time."""
+        return True
+
 
 class RegistryClient:
     """Reads and writes images of registries over HTTP. Many tasks call it at once.

@@ -29,6 +29,13 @@ class Reading(Protocol):
         True: somebody else can be asked. False: there is nobody else, and nothing changes.
         """
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether more may come of another reading where this one ended too early.
+
+        A connection breaks off, a file does not.
+        """
+
 
 class Lists(Protocol):
     """Knows what refers to a manifest: signatures, SBOMs, attestations."""

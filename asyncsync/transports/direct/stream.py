@@ -98,7 +98,8 @@ class Stream:
                         yield chunk
                 if at < stop:
                     what = f"{self._ref.place} ended {self._ref.digest} at {at} of {self.size}"
-                    short = DigestMismatch(f"{what} bytes", self._where, transient=True)
+                    goes_on = self._reading is None or self._reading.goes_on
+                    short = DigestMismatch(f"{what} bytes", self._where, transient=goes_on)
                     raise short
             except CopyError as error:
                 if error is self.failure:  # with a wrong digest there is nothing to go on with

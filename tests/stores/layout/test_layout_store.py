@@ -75,12 +75,16 @@ async def exported(layout: Layout, *roots: tuple[str, RawManifest], lies: bytes 
 
 
 AT = Position("images.yaml", 1)
+ONCE = Retrying(0)
 
 
 async def copied(
-    source: MemorySource | LayoutStore, target: MemoryTarget | LayoutStore, job: CopyJob
+    source: MemorySource | LayoutStore,
+    target: MemoryTarget | LayoutStore,
+    job: CopyJob,
+    retrying: Retrying = ONCE,
 ) -> Copied:
-    transport = DirectTransport(source, target, retrying=Retrying(0), pace=Pace(None))
+    transport = DirectTransport(source, target, retrying=retrying, pace=Pace(None))
     return await transport(job, Listener())
 
 
@@ -198,6 +202,23 @@ async def test_an_image_of_which_something_was_lost_is_copied_again(
     assert found.digest == INDEX.digest
 
 
+@pytest.mark.parametrize("left", [0, 2])
+@pytest.mark.parametrize("data", [b"base", b"config of amd", AMD.data])
+async def test_a_file_that_is_too_short_is_not_read_again(
+    folder: Layout, data: bytes, left: int
+) -> None:
+    async def never(seconds: float) -> None:
+        pytest.fail(f"waited {seconds} s for a file to become longer")
+
+    await exported(folder, ("app:1", AMD))
+    os.truncate(Path(folder.path) / "blobs/sha256" / Digest.of(data).hex, left)
+    out = CopyJob(within(folder), Reference.parse(f"{TARGET}/app:1"), (), AT)
+    async with opened(folder) as store:
+        with pytest.raises(DigestMismatch) as caught:
+            await copied(store, MemoryTarget(), out, Retrying(3, sleep=never))
+    assert "is damaged" in caught.value.advice()
+
+
 async def test_only_what_its_publisher_gives_out_may_be_missing_of_an_image(
     folder: Layout,
 ) -> None:
@@ -223,7 +244,8 @@ async def test_a_list_of_what_refers_to_an_image_stands_whatever_it_names(folder
         await store.put(at, listed)
         (Path(folder.path) / "blobs/sha256" / ARM.digest.hex).unlink()
         found = await store.look(at)
-    assert found and found.digest == listed.digest, "or whoever adds to it forgets the others"
+    assert found is not None, "or whoever adds to it forgets the others"
+    assert found.digest == listed.digest
 
 
 async def test_indexes_that_never_end_are_no_image(folder: Layout) -> None:
