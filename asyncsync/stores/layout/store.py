@@ -33,6 +33,7 @@ from asyncsync.stores.layout.archiving import LayoutTarWriter
 from asyncsync.stores.layout.folder import BrokenLayout, Entry, Extent, LayoutFolder, WrongDigest
 from asyncsync.stores.layout.mishaps import asking
 from asyncsync.stores.layout.moving import LayoutUpload, Pen, Reading, Writer, chunks
+from asyncsync.stores.layout.naming import Names
 from asyncsync.stores.layout.referring import Subjects, by_subject
 from asyncsync.stores.layout.wholeness import is_whole, parts
 
@@ -63,12 +64,19 @@ class LayoutStore:
         # Of two of one name the first counts.
         self._entries = tuple(entries)
         self._known = {entry.name: entry for entry in reversed(self._entries)}
+        self._names: Names | None = None
         self._subjects: Subjects | None = None
         self._threads = CapacityLimiter(THREADS)
 
     async def resolve(self, ref: Reference) -> Descriptor | None:
         """What `ref` names now, or None if it names nothing. Raises CopyError."""
         return await self._run(lambda: self._named(ref))
+
+    def instead(self, ref: Reference) -> str:
+        """What may be meant by the tag `ref`, which the source does not have; in words."""
+        if self._names is None:
+            self._names = Names(dict.fromkeys(each.name for each in self._entries if each.name))
+        return self._names.instead(ref)
 
     async def look(self, ref: Reference) -> Descriptor | None:
         """What the target `ref` names now, if all of it is there in full length.

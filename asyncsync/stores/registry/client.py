@@ -118,6 +118,10 @@ class RegistryClient:
         """
         return await self._first(ref, lambda session: _resolved(session, ref, writes=False))
 
+    def instead(self, ref: Reference) -> str:  # noqa: ARG002
+        """Nothing: whoever asks a registry for its tags may have to ask long."""
+        return ""
+
     async def look(self, ref: Reference) -> Descriptor | None:
         """What the target `ref` names now, asked with the right to write there, too.
 

@@ -55,6 +55,9 @@ class Source(Manifests, Lists, Protocol):
         Raises NotFound without such a blob.
         """
 
+    def instead(self, ref: Reference) -> str:
+        """What may be meant by the tag `ref`, which it does not have; in words, or empty."""
+
 
 class Content(Protocol):
     """The bytes of a blob, which can be read from any offset, and more than once."""

@@ -131,6 +131,8 @@ class DirectTransport:
         if found is None:
             kind = "manifest" if job.source.digest else "tag"
             what = f"{job.source.name} has no {kind} {job.source.identifier}"
+            if not job.source.digest and (instead := self._source.instead(job.source)):
+                what = f"{what}; {instead}"
             raise NotFound(what, Where(str(job.source.place), str(job.source), Step.RESOLVE))
         return found, there
 

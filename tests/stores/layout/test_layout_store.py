@@ -156,6 +156,64 @@ async def test_what_is_not_there_is_told_by_its_name(layout: Layout) -> None:
     assert caught.value.where.registry == str(layout)
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            "127.0.0.1:5101/shop/app:1",
+            "127.0.0.1:5101/shop/app has no tag 1; "
+            "names in a layout carry no registry, and it names app:1",
+        ),
+        (
+            "docker.io/library/app:3",
+            "docker.io/library/app has no tag 3; "
+            "names in a layout carry no registry, and it names app:1, app:2",
+        ),
+        ("shop/app:1", "shop/app has no tag 1; it names app:1"),
+        ("app:3", "app has no tag 3; it names app:1, app:2"),
+        ("team/web:2", "team/web has no tag 2; it names r.example/team/web:1"),
+        ("r.example/web:1", "r.example/web has no tag 1; it names r.example/team/web:1"),
+        (
+            "some:1",
+            "some has no tag 1; it names app:1, app:2, r.example/team/web:1, "
+            "one-of-many:0, one-of-many:1 and 6 more",
+        ),
+    ],
+)
+async def test_a_name_that_is_not_there_is_told_with_those_that_may_be_meant(
+    folder: Layout, asked: str, told: str
+) -> None:
+    about = f"app:sha256-{AMD.digest.hex}"
+    names = ["app:1", about, f"{about}.sig", "app:2", "r.example/team/web:1"]
+    names += [f"one-of-many:{number}" for number in range(8)]
+    await exported(folder, ("app:1", AMD))
+    async with opened(folder, create=True) as store:
+        for name in names:
+            await store.put(within(folder, name), AMD)
+    out = CopyJob(within(folder, asked), Reference.parse(f"{TARGET}/app:1"), (), AT)
+    async with opened(folder) as store:
+        with pytest.raises(NotFound) as caught:
+            await copied(store, MemoryTarget(), out)
+    assert caught.value.what == f"{folder}:{told}"
+
+
+async def test_names_of_others_are_told_in_one_line_and_few_words(folder: Layout) -> None:
+    await exported(folder, ("app:1", AMD))
+    path = Path(folder.path) / "index.json"
+    body = json.loads(path.read_bytes())
+    (entry,) = body["manifests"]
+    key = "org.opencontainers.image.ref.name"
+    for name in ("::stop\n\x1b[2J", "long" * 10_000):
+        body["manifests"].append(entry | {"annotations": {key: name}})
+    path.write_text(json.dumps(body))
+    async with opened(folder) as store:
+        told = store.instead(within(folder, "other:1"))
+    assert told == f"it names app:1, stop [2J, {'long' * 14}lon…"
+    path.write_text(json.dumps(body | {"manifests": []}))
+    async with opened(folder) as store:
+        assert store.instead(within(folder, "other:1")) == "it names no image"
+
+
 async def test_a_manifest_is_taken_only_with_all_that_it_names(layout: Layout) -> None:
     async with opened(layout, create=True) as store:
         with pytest.raises(BlobsUnknown) as caught:
