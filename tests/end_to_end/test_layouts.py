@@ -179,6 +179,21 @@ def test_we_read_what_skopeo_writes(
     assert_whole(own_registry, ["multi"])
 
 
+def test_we_read_what_skopeo_writes_without_a_tag_and_say_what_it_is_called(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    put = registry.put_image(f"{namespace}/app", "1")
+    folder, whole = asyncsync_command.folder, f"{registry.host}/{namespace}/app:1"
+    skopeo("copy", "--src-tls-verify=false", f"docker://{whole}", f"oci:{folder}/sk:mine")
+    write_list(folder, "mine", whole)
+    done = asyncsync_command("sync", "--from", "oci:./sk", "--to", own_registry.host, *JSON)
+    assert statuses(done.stdout) == {"mine:latest": "copied", "app:1": "failed"}
+    assert seen_by_skopeo(own_registry, "mine:latest") == put.digest
+    assert outcomes(done.stdout)["app:1"]["error"]["message"].endswith(
+        "app has no tag 1; names in a layout carry no registry, and it names mine"
+    )
+
+
 @pytest.mark.umoci
 def test_umoci_unpacks_what_we_write_and_we_read_what_it_writes(
     registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command

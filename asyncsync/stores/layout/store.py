@@ -219,10 +219,15 @@ class LayoutStore:
     def _named(self, ref: Reference) -> Descriptor | None:
         if ref.digest is None:
             name = f"{ref.repository}:{ref.tag}"
-            entry = self._shelf.entry(name) if self._pen else self._known.get(name)
+            entry = self._shelf.entry(name) if self._pen else self._read_as(name)
             return entry.descriptor if entry else None
         data = self._shelf.read(ref.digest)  # a manifest within an index has no entry of its own
         return Descriptor(_type_of(data), ref.digest, len(data)) if data is not None else None
+
+    def _read_as(self, name: str) -> Entry | None:
+        """The entry of that name; others write one without a tag, which a list means by latest."""
+        plain = name.removesuffix(":latest")
+        return self._known.get(name) or self._known.get(plain)
 
     def _there(self, ref: Reference) -> Descriptor | None:
         """What `ref` names, if that itself is there in full length."""

@@ -197,6 +197,24 @@ async def test_a_name_that_is_not_there_is_told_with_those_that_may_be_meant(
     assert caught.value.what == f"{folder}:{told}"
 
 
+async def test_an_entry_without_a_tag_is_read_as_the_list_names_it(folder: Layout) -> None:
+    await exported(folder, ("app:1", AMD), ("both:latest", ARM))
+    plain = LayoutFolder.open(Path(folder.path), create=True)
+    for name in ("mine", "both"):
+        plain.put_entry(Entry(Descriptor(OCI_MANIFEST, AMD.digest, len(AMD.data)), name))
+    target = MemoryTarget()
+    async with opened(folder) as store:
+        for text in ("mine", "mine:latest"):
+            out = CopyJob(within(folder, text), Reference.parse(f"{TARGET}/mine"), (), AT)
+            assert (await copied(store, target, out)).digest == AMD.digest
+        assert await store.resolve(within(folder, "mine:1")) is None
+        both = await store.resolve(within(folder, "both"))
+        assert both is not None
+        assert both.digest == ARM.digest, "what is named so wholly comes first"
+    async with opened(folder, create=True) as store:
+        assert await store.look(within(folder, "mine")) is None, "we write another name"
+
+
 async def test_names_of_others_are_told_in_one_line_and_few_words(folder: Layout) -> None:
     await exported(folder, ("app:1", AMD))
     path = Path(folder.path) / "index.json"
