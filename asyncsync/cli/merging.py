@@ -15,12 +15,11 @@ from asyncsync.model.errors import ConfigurationError, ListError
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Report
 from asyncsync.reporting import failed_list as lists
-from asyncsync.reporting.causes import left
 from asyncsync.reporting.json import report_json
 from asyncsync.reporting.json_reading import read_plan, read_report
 from asyncsync.reporting.merging import merged, strangers
 from asyncsync.reporting.units import count
-from asyncsync.reporting.verdict import verdict
+from asyncsync.reporting.verdict import untried, verdict
 
 T = TypeVar("T")
 _BYTES_MAX = 512 * 1024 * 1024  # half a million images and more
@@ -52,7 +51,7 @@ def run(
     named = shown(str(listed)) if listed else None
     told = verdict(whole, failed_list=named, again="the sync")
     out = Output(sys.stdout)
-    missing = [f"{each.told}. Run the sync again." for each in left(whole.outcomes)]
+    missing = untried(whole, failed_list=named)
     for line in [report_json(whole)] if output == "json" else (*missing, *told):
         out.line(line)
     if out.failed:

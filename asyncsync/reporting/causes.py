@@ -5,7 +5,6 @@ Pure, and in no format: a table, a summary page and an annotation word it each i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -45,8 +44,7 @@ class Failure:
     @property
     def named(self) -> str:
         """The same, with the image and its place in the list before it."""
-        job = self.outcome.job
-        return f"{job.source.familiar} ({shown(job.at.file)}:{job.at.line}): {self.what}"
+        return f"{named(self.outcome)}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +82,34 @@ class Left:
 
     status: Status
     why: str
-    images: int
+    outcomes: tuple[Outcome, ...]
 
     @property
     def told(self) -> str:
         """`3 images not started: the deadline came first`. One line, safe to print."""
-        what = f"{count(self.images, 'image')} {self.status.replace('_', ' ')}"
+        what = f"{count(len(self.outcomes), 'image')} {self.status.replace('_', ' ')}"
         return f"{what}: {shown(self.why)}" if self.why else what
+
+    @property
+    def named(self) -> Iterator[str]:
+        """Each image with its place in the list. Lines, safe to print."""
+        return (named(outcome) for outcome in self.outcomes)
 
 
 def left(outcomes: Iterable[Outcome]) -> tuple[Left, ...]:
     """Group what is neither in place nor failed, by what became of it and why."""
-    images = Counter(
-        (outcome.status, outcome.notes[-1] if outcome.notes else "")
-        for outcome in outcomes
-        if not outcome.in_place and outcome.error is None
-    )
-    return tuple(Left(status, why, number) for (status, why), number in images.items())
+    groups: dict[tuple[Status, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        if not outcome.in_place and outcome.error is None:
+            why = outcome.notes[-1] if outcome.notes else ""
+            groups.setdefault((outcome.status, why), []).append(outcome)
+    return tuple(Left(*key, tuple(group)) for key, group in groups.items())
+
+
+def named(outcome: Outcome) -> str:
+    """An image with its place in the list: `nginx:1.27 (images.yaml:3)`. Safe to print."""
+    job = outcome.job
+    return f"{job.source.familiar} ({shown(job.at.file)}:{job.at.line})"
 
 
 def positions(failures: Sequence[Failure]) -> str:

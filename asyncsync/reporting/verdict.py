@@ -6,10 +6,11 @@ The most important line comes last, where the eye is when a command ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from asyncsync.model.job import Step
 from asyncsync.model.outcome import Report, Status
-from asyncsync.reporting.causes import Cause, causes, positions
+from asyncsync.reporting.causes import Cause, causes, left, positions
 from asyncsync.reporting.moved import moved_in_all, share_of_limit
 from asyncsync.reporting.units import count, duration
 
@@ -43,6 +44,15 @@ def verdict(
         yield f"{retry}: what is in place is skipped."
 
 
+def untried(report: Report, *, failed_list: str | None = None) -> Iterator[str]:
+    """Tell what nobody tried to its end, and why, with names. `failed_list`: that of a file."""
+    for group in left(report.outcomes):
+        yield f"{group.told}. Run the sync again."
+        yield from (f"  {name}" for name in islice(group.named, _NAMED_MAX))
+        more = _more(len(group.outcomes) - _NAMED_MAX, failed_list)
+        yield from (f"  {words}" for words in more)
+
+
 def counts(report: Report) -> str:
     """How many images have which status: `9 copied, 2 unchanged, 1 failed.`"""
     told = (f"{n} {status.replace('_', ' ')}" for status, n in report.counts.items() if n)
@@ -62,10 +72,10 @@ def _about(cause: Cause, failed_list: str | None) -> Iterator[str]:
         yield " ".join([f"  {first}", *_more(len(cause.failures) - _POSITIONS_MAX, failed_list)])
 
 
-def _more(left: int, failed_list: str | None) -> Iterator[str]:
-    if left > 0:
+def _more(number: int, failed_list: str | None) -> Iterator[str]:
+    if number > 0:
         where = f"all in {failed_list}" if failed_list else "--failed-list FILE writes them all"
-        yield f"and {left} more ({where})"
+        yield f"and {number} more ({where})"
 
 
 def _moved(report: Report, limit_rate: float | None) -> str:

@@ -64,6 +64,7 @@ def test_a_part_whose_report_is_missing_is_not_in_place() -> None:
     assert told.exit_code == 1
     assert told.stdout.splitlines() == [
         "1 image not started: no report tells of it. Run the sync again.",
+        "  b:1 (images.yaml:2)",
         "c:1 (images.yaml:3): there is no tag 1 (resolve at docker.io).",
         "  Correct the name or the tag in the list, or comment the line out with #.",
         "",
@@ -71,6 +72,20 @@ def test_a_part_whose_report_is_missing_is_not_in_place() -> None:
     ]
     names = [line for line in Path("failed.yaml").read_text().splitlines() if line[0] != "#"]
     assert names == ["docker.io/library/b:1", "docker.io/library/c:1"]
+
+
+def test_of_many_images_without_a_report_the_first_ten_are_named() -> None:
+    Path("images.yaml").write_text("".join(f"a{number}:1\n" for number in range(1, 14)))
+    Path("plan.json").write_text(call("plan", "--to", "r.example/team", "--output", "json").stdout)
+    told = call("merge", "--plan", "plan.json").stdout.splitlines()
+    assert told == [
+        "13 images not started: no report tells of it. Run the sync again.",
+        *(f"  a{number}:1 (images.yaml:{number})" for number in range(1, 11)),
+        "  and 3 more (--failed-list FILE writes them all)",
+        "13 not started. Nothing was moved in 0.0 s.",
+    ]
+    told = call("merge", "--plan", "plan.json", "--failed-list", "failed.yaml").stdout.splitlines()
+    assert told[11] == "  and 3 more (all in failed.yaml)"
 
 
 def test_json_on_stdout_is_the_merged_report() -> None:
