@@ -58,6 +58,7 @@ def test_a_target_is_called_by_the_last_part_of_the_name(source: str, to: str, t
     ("text", "message"),
     [
         ("", "it is empty; write registry.example/team"),
+        ("./export", "a folder is written as a layout. Write oci:./export"),
         ("team", "Write team:443, or docker.io/team if you mean Docker Hub"),
         ("host/team:tag", "a dot or a port. Write it as registry.example/team"),
         ("$REGISTRY", "a dot or a port. Write it as registry.example/team"),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from asyncsync import lists
 from asyncsync.api import list_bytes
@@ -71,11 +71,10 @@ def _problem(real: Path) -> str | None:
 
 
 @contextmanager
-def open_fresh(option: str, path: Path) -> Iterator[TextIO]:
-    """Open `path` for writing, emptied. Raises ConfigurationError that names `option`."""
+def open_kept(option: str, path: Path) -> Iterator[TextIO]:
+    """Open `path` to write behind what it has. Raises ConfigurationError that names `option`."""
     try:
-        mode: Literal["a", "w"] = "a" if _special(path) else "w"
-        file = open(path, mode, encoding="utf-8", newline="\n")  # noqa: SIM115  closed below
+        file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  closed below
     except (OSError, ValueError) as error:
         why = reason(error)
         raise ConfigurationError(f"{option} {shown(str(path))} cannot be written: {why}.") from None
@@ -84,6 +83,12 @@ def open_fresh(option: str, path: Path) -> Iterator[TextIO]:
     finally:
         with suppress(OSError):  # every line was flushed, and what failed then was told then
             file.close()
+
+
+def empty(file: TextIO, path: Path) -> None:
+    """Empty the open `file` of `path`. Raises OSError."""
+    if not _special(path):
+        file.truncate(0)
 
 
 def replace(path: Path, text: str) -> None:

@@ -62,8 +62,9 @@ def run(ending: Ending, images: str, given: Given) -> int:
     if not plan.jobs:
         of = {"shard": str(chosen.shard)} if chosen.shard else {}
         log.warning("found_empty", file=ending.list_name, **of)
-    with files.open_fresh("--succeeded-log", chosen.succeeded_log) as file:
-        telling = Telling(plan, chosen, log, narration, out, SucceededLog(file), page=ending.page)
+    with files.open_kept("--succeeded-log", chosen.succeeded_log) as file:
+        succeeded = SucceededLog(file, partial(files.empty, file, chosen.succeeded_log))
+        telling = Telling(plan, chosen, log, narration, out, succeeded, page=ending.page)
         deadline = Deadline(chosen.deadline, began) if chosen.deadline else None
         return _carry_out(plan, chosen, telling, ending.interruption, deadline)
 
@@ -112,6 +113,7 @@ def _carry_out(
     deadline: Deadline | None,
 ) -> int:
     if not plan.jobs:  # nobody is asked for nothing
+        telling.begin()
         telling.finish(telling.so_far())
         return 0 if telling.complete else FAILED
     from asyncsync.api import open_sync

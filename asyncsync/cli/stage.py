@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -92,8 +93,10 @@ class Stage:
         log = open_log(self._out, log_format="console", level=level)
         narration = Narration(log, failures_shown=True)
         narration.begin(plan, to=chosen.to, concurrency=chosen.concurrency)
-        with files.open_fresh("--succeeded-log", self._folder / chosen.succeeded_log) as file:
-            telling = Telling(plan, chosen, log, narration, self._out, SucceededLog(file))
+        path = self._folder / chosen.succeeded_log
+        with files.open_kept("--succeeded-log", path) as file:
+            succeeded = SucceededLog(file, partial(files.empty, file, path))
+            telling = Telling(plan, chosen, log, narration, self._out, succeeded)
             options = chosen.options(telling.observe)
             # Nobody's logins either: a helper that hangs is no part of this.
             options["docker_config"] = self._folder

@@ -69,10 +69,15 @@ class Telling:
         match event:
             case Chosen(via):
                 self._via = via
+                self.begin()
             case Ended(outcome):
                 self._ended[outcome.job] = outcome
             case _:
                 pass
+
+    def begin(self) -> None:
+        """Begin the files of this run: it is under way."""
+        self._kept("--succeeded-log", self._settings.succeeded_log, self._succeeded.begin)
 
     def tell(self, outcome: Outcome) -> None:
         """Tell what became of one image."""
@@ -169,9 +174,9 @@ class Telling:
             if path is not None:
                 self._kept(what, path, lambda text, path=path: replace(path, text), text(report))
 
-    def _kept(self, what: str, path: Path, write: Callable[..., None], content: object) -> None:
+    def _kept(self, what: str, path: Path, write: Callable[..., None], *content: object) -> None:
         try:
-            write(content)
+            write(*content)
         except OSError as error:
             if path not in self._lost:  # once: the next image would only say it again
                 self._lost.add(path)

@@ -215,9 +215,9 @@ class TlsError(CopyError):
     def advice(self) -> str:
         host = self.where.registry
         return (
-            f"Trust its CA: --ca-file FILE, or /etc/docker/certs.d/{host}/ca.crt, which an engine "
-            f"needs in any case. If it speaks no TLS: --plain-http {host}, and if an engine "
-            "copies, insecure-registries in its daemon.json."
+            f"If it is meant to speak no TLS: --plain-http {host}, and if an engine copies, "
+            "insecure-registries in its daemon.json. Else trust its CA: --ca-file FILE, or "
+            f"/etc/docker/certs.d/{host}/ca.crt, which an engine needs in any case."
         )
 
 

@@ -56,6 +56,8 @@ class Destination:
             raise ValueError("a destination has no '@': it takes neither a login nor a digest")
         if not text:
             raise ValueError(f"it is empty; write {_AS}")
+        if text.startswith(("/", "./", "../")):
+            raise ValueError(f"a folder is written as a layout. Write oci:{shown(text)}")
         scheme, address, bare = text.rpartition("://")
         if address:
             port = 80 if scheme.lower() == "http" else 443

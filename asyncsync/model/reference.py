@@ -113,6 +113,7 @@ def _is_address_if_bracketed(host: str) -> bool:
 OCI = "oci:"
 # A folder is always written so that no registry or tag can look like one.
 _FOLDER = re.compile(r"(?:/|\.{1,2}(?:/|\Z))[^:]*")
+_PACKED = re.compile(r"\.(?:tgz|tzst|tbz2?|txz|tar\.[a-z0-9]+)\Z")
 LAYOUT_MAX = 2048  # characters of a folder's name
 
 
@@ -143,6 +144,9 @@ class Layout:
         if not path.isprintable():
             raise NotAReference(f"{quoted(path)} has a sign in it that cannot be printed")
         path = path.rstrip("/") or "/"
+        if packed := _PACKED.search(path):
+            what = f"a layout is a folder or a plain tar, not packed ({packed[0]})"
+            raise NotAReference(what, instead=f"oci:{path[: packed.start()]}.tar")
         return cls(path if _FOLDER.fullmatch(path) else f"./{path}")
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TextIO
 
@@ -9,10 +10,17 @@ from asyncsync.model.outcome import Outcome
 
 
 class SucceededLog:
-    """Writes to `file`, which whoever opened it closes."""
+    """Writes to `file`, which whoever opened it closes. `empty`: takes out what it has."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, file: TextIO, empty: Callable[[], None]) -> None:
+        self._file, self._empty = file, empty
+
+    def begin(self) -> None:
+        """Forget the run before: this one is under way. Raises OSError.
+
+        Not sooner: a run that cannot begin says nothing about what is in place.
+        """
+        self._empty()
 
     def tell(self, outcome: Outcome) -> None:
         """Write the outcome down if its image is in place. Raises OSError."""

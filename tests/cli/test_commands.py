@@ -362,8 +362,10 @@ def test_a_layout_that_cannot_be_used_is_a_message_and_nothing_moves(
 ) -> None:
     write()
     write("no tar", "broken.tar")
+    write("of the last run", "succeeded.log")
     told = call("sync", *args)
     assert told.exit_code == 2, told.stderr
+    assert Path("succeeded.log").read_text() == "of the last run"
     assert message in told.stderr
     assert "Traceback" not in told.stderr
     assert set(os.listdir()) <= {"images.yaml", "succeeded.log", "broken.tar"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from parts.commands import Command
 
-from asyncsync.cli.files import check_writable, open_fresh, read_list, replace
+from asyncsync.cli.files import check_writable, open_kept, read_list, replace
 from asyncsync.model.errors import ConfigurationError, ListError
 
 
@@ -48,7 +48,7 @@ def test_what_cannot_be_written_names_its_option(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "file", Path("a\0b"), Path("/proc/file")):
         with pytest.raises(ConfigurationError, match=r"^--report .* cannot be written: "):
             check_writable("--report", path, {})
-            with open_fresh("--report", path):
+            with open_kept("--report", path):
                 raise AssertionError
 
 

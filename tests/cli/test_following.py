@@ -91,7 +91,7 @@ class Screen:
         self.file = self.log_path.open("w")
         self.telling = Telling(
             self.plan, self.settings, log, narration, Output(self.stdout),
-            SucceededLog(self.file), page,
+            SucceededLog(self.file, lambda: None), page,
         )  # fmt: skip
 
     @asynccontextmanager

@@ -337,7 +337,7 @@ def telling(folder: Path, page: Page, *jobs: CopyJob) -> Telling:
     log = open_log(io.StringIO(), log_format="console", level=Level.WARNING)
     return Telling(
         Plan(jobs), chosen, log, Narration(log, failures_shown=True), Output(io.StringIO()),
-        SucceededLog(io.StringIO()), page=page,
+        SucceededLog(io.StringIO(), lambda: None), page=page,
     )  # fmt: skip
 
 

@@ -131,7 +131,7 @@ interruption.listen()
 with open("succeeded.log", "w") as file:
     telling = Telling(
         jobs, settings(given, {}), log, Narration(log, failures_shown=True),
-        Output(sys.stdout), SucceededLog(file),
+        Output(sys.stdout), SucceededLog(file, lambda: None),
     )
     opening = running(jobs.jobs, stubborn, concurrency=1, observe=telling.observe)
     print("begun", flush=True)

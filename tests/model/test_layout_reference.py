@@ -46,6 +46,9 @@ def test_a_layout_is_named_by_its_folder(text: str, path: str) -> None:
     [
         ("export", "'export' is no layout: oci:FOLDER, as oci:./export"),
         ("oci:", "'oci:' is no layout: oci:FOLDER, as oci:./export"),
+        ("oci:./a.tar.gz",
+         "a layout is a folder or a plain tar, not packed (.tar.gz). Write oci:./a.tar"),
+        ("oci:a.tgz", "a layout is a folder or a plain tar, not packed (.tgz). Write oci:a.tar"),
         ("r.example/team", "'r.example/team' is no layout: oci:FOLDER, as oci:./export"),
         ("oci:~/x", "no shell expands the '~' there. Write oci:$HOME/x"),
         ("oci:./x:app:1", "a layout's folder has no ':' in its name, and its images are named in "

@@ -16,7 +16,7 @@ def test_each_image_in_place_is_one_line_at_once(
     path = tmp_path / "succeeded.log"
     digest = Digest.of(b"nginx:1.27")
     with path.open("w") as file:
-        log = SucceededLog(file)
+        log = SucceededLog(file, lambda: None)
         log.tell(ended("nginx:1.27", Status.COPIED))
         # read while it is open: a run that is killed later has told this already
         assert path.read_text() == (
@@ -32,5 +32,5 @@ def test_what_is_not_in_place_is_not_written(ended: Callable[..., Outcome], tmp_
     path = tmp_path / "succeeded.log"
     with path.open("w") as file:
         for status in (Status.FAILED, Status.CANCELLED, Status.NOT_STARTED):
-            SucceededLog(file).tell(ended("nginx:1", status))
+            SucceededLog(file, lambda: None).tell(ended("nginx:1", status))
     assert path.read_text() == ""
