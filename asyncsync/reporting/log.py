@@ -169,7 +169,7 @@ _SENTENCES: Mapping[str, Callable[[_Values], str]] = {
     "stopped": _stopped,
     "closed": _closed,
     "expired": _expired,
-    "cautioned": lambda v: f"{v['registry']} warns: {v['text']}",
+    "cautioned": lambda v: f"{v['registry']}: {v['text']}",
     "advised": lambda v: str(v["text"]),
     "refused": lambda v: str(v["reason"]),
 }

@@ -84,7 +84,7 @@ CHOSEN = (
     "Docker 28.5 answers at unix:///var/run/docker.sock"
 )
 WARNINGS = [
-    "r.example warns: error::this tag will go in March",
+    "r.example: error::this tag will go in March",
     "nginx:1.27: push at r.example failed (503 from it); attempt 3 in 17 s",
     "nginx:1.27: waited 12 s: the registry asked for it",
     "nginx:1.27: reduced to linux/amd64",

@@ -255,17 +255,27 @@ class RegistryClient:
             if self._misses[mirror] < _MISSES_MAX:
                 try:
                     found = await attempt(mirror)
-                except DigestMismatch:
+                except DigestMismatch as error:
                     self._misses[mirror] = _MISSES_MAX
+                    self._pass_over(mirror, error, ref.place)
                     continue
-                except CopyError:
+                except NotFound:  # no mirror has everything
                     self._misses[mirror] += 1
+                    continue
+                except CopyError as error:
+                    self._misses[mirror] += 1
+                    self._pass_over(mirror, error, ref.place)
                     continue
                 if self._misses[mirror] < _MISSES_MAX:  # or it has been left out meanwhile
                     self._misses[mirror] = 0
                 if found is not None:
                     return found
         return await attempt(self._session(ref.place))
+
+    def _pass_over(self, mirror: Session, failed: CopyError, place: Place) -> None:
+        """Tell that a mirror failed: nobody would see it, as the image does not."""
+        what = f"the mirror fails, so {place} itself is asked: {failed.what}"
+        self._notices.tell(mirror.place.host, what)
 
     def _leave_out(self, session: Session, place: Place) -> bool:
         """Ask it for nothing more, if it stands in for `place`."""

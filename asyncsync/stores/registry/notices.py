@@ -1,4 +1,7 @@
-"""What registries warn of in their answers (OCI distribution-spec, “Warnings”), told once each."""
+"""What registries warn of in their answers (OCI distribution-spec, “Warnings”), told once each.
+
+So is what is to be known of a registry although no image failed for it.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,15 @@ class Notices:
 
     def take(self, registry: str, headers: Sequence[str], secrets: Iterable[str]) -> None:
         """Take in the Warning headers of an answer of `registry`."""
-        told = self._told.setdefault(registry, set())
         for text in warnings_in(headers):
-            line = shown(text, secrets=secrets, limit=TEXT_MAX)
-            if line and line not in told and len(told) < NOTICES_MAX:
-                told.add(line)
-                self._tell(registry, line)
+            self.tell(registry, shown(text, secrets=secrets, limit=TEXT_MAX))
+
+    def tell(self, registry: str, line: str) -> None:
+        """Tell of `registry` what can be shown as it is."""
+        told = self._told.setdefault(registry, set())
+        if line and line not in told and len(told) < NOTICES_MAX:
+            told.add(line)
+            self._tell(registry, line)
 
 
 def warnings_in(headers: Sequence[str]) -> Iterator[str]:

@@ -496,6 +496,25 @@ async def test_a_mirror_that_sends_wrong_bytes_is_asked_for_nothing_more(first: 
     assert len(server.requests) == 3
 
 
+async def test_a_mirror_that_fails_is_told_once_and_one_that_lacks_something_is_not() -> None:
+    told: list[tuple[str, str]] = []
+
+    async def fail(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=404 if request.path.endswith("/2") else 403)
+
+    async with scripted(fail) as mirror, scripted(with_config) as server:
+        access = Access(
+            plain_http=frozenset({server.host}), mirrors={server.host: (f"http://{mirror.host}",)}
+        )
+        warn = lambda *heard: told.append(heard)  # noqa: E731
+        async with asking(server, access=access, warn=warn) as client:
+            for tag in ("2", "1", "1"):
+                assert await client.resolve(reference(server, tag)) is not None
+    ((of, text),) = told
+    assert of == mirror.host
+    assert text.startswith(f"the mirror fails, so {server.host} itself is asked: ")
+
+
 async def test_a_mirror_whose_bytes_are_distrusted_is_asked_for_nothing_more() -> None:
     async with (
         scripted(with_config) as mirror,
