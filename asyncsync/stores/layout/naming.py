@@ -18,7 +18,7 @@ class Names:
     """The names of the entries of a layout, which nobody changes meanwhile."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._all = [name for name in names if not _ABOUT.fullmatch(name)]
+        self._all = sorted(name for name in names if not _ABOUT.fullmatch(name))
         self._by_last: dict[str, list[str]] = {}
         for name in self._all:
             self._by_last.setdefault(_last(name).partition(":")[0], []).append(name)

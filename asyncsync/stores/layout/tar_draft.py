@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from asyncsync.stores.layout.archive import Stretch
-from asyncsync.stores.layout.writing import to_disk
+from asyncsync.stores.layout.writing import new_locked, to_disk
 
 _BLOCK = 512  # bytes; all of a tar is made of such
 _RECORD = 20 * _BLOCK  # its length is a multiple of this (POSIX ustar)
@@ -28,7 +27,8 @@ class TarDraft:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.file, self._draft = _created(path)
+        self.file, draft = new_locked(str(path.with_name(_prefix(path))))
+        self._draft = Path(draft)
         self.members: dict[str, Stretch] = {}
         self._lock = Lock()
         self._end = 0
@@ -102,21 +102,6 @@ class TarDraft:
             with suppress(OSError):
                 self._draft.unlink()
         os.close(self.file)
-
-
-def _created(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, locked."""
-    while True:
-        draft = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}")
-        file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file).st_nlink:
-                return file, draft
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)  # it was swept before it could be locked
 
 
 def _prefix(path: Path) -> str:

@@ -163,17 +163,22 @@ class BlobWriter:
 def _created(root: Path) -> tuple[int, str]:
     """A new file of the workshop, locked."""
     with within(root, WORKSHOP) as shop:
-        while True:
-            name = f"{_NEW}{secrets.token_hex(8)}"
-            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o666, dir_fd=shop)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if os.fstat(file).st_nlink:
-                    return file, name
-            except BaseException:
-                os.close(file)
-                raise
-            os.close(file)  # it was swept before it could be locked
+        return new_locked(_NEW, shop)
+
+
+def new_locked(prefix: str, folder: int | None = None) -> tuple[int, str]:
+    """A new file, locked, and its name: `prefix` and 16 hex digits, in the open `folder`."""
+    while True:
+        name = f"{prefix}{secrets.token_hex(8)}"
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o666, dir_fd=folder)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_nlink:
+                return file, name
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # it was swept before it could be locked
 
 
 def to_disk(folder: int) -> None:
