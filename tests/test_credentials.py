@@ -14,6 +14,7 @@ from asyncsync.credentials import Credentials, engine_auth
 from asyncsync.credentials.docker_helper import ask_helper
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import AuthenticationFailed, ConfigurationError
+from asyncsync.model.job import Step
 from asyncsync.model.reference import Registry
 
 HUB = Registry("docker.io")
@@ -297,6 +298,18 @@ async def test_a_helper_that_is_not_installed_is_named_with_its_file(home: Home)
     with pytest.raises(AuthenticationFailed, match="docker-credential-absent") as caught:
         await home.credentials().find(GHCR, "team/app")
     assert str(file) in str(caught.value)
+
+
+async def test_a_helper_that_is_not_installed_is_installed_or_taken_out(home: Home) -> None:
+    file = home.docker({"credHelpers": {"ghcr.io": "absent"}})
+    credentials = home.credentials()
+    advice = f"Install docker-credential-absent, or take it out of {file} (credHelpers or "
+    for _ in range(2):  # the second is told what the first was told
+        with pytest.raises(AuthenticationFailed) as caught:
+            await credentials.find(GHCR, "team/app")
+        for error in (caught.value, caught.value.located("ghcr.io/team/app:1", Step.RESOLVE)):
+            assert error.advice().startswith(advice)
+            assert "docker login" not in error.advice()
 
 
 async def test_a_helper_that_waits_for_a_person_is_ended(home: Home) -> None:

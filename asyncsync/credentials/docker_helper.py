@@ -51,7 +51,8 @@ async def ask_helper(
     except OSError as error:
         why = f"cannot be run: {error.strerror}"
         what = f"{program}, which {named_in} names, {why}"
-        raise AuthenticationFailed(what, where) from error
+        advice = f"Install {program}, or take it out of {named_in} (credHelpers or credsStore)."
+        raise AuthenticationFailed(what, where).advising(advice) from error
     if max(len(out), len(err)) > HELPER_BYTES_MAX:
         what = f"{program} wrote more than {HELPER_BYTES_MAX} bytes, which is no login"
         raise AuthenticationFailed(what, where)

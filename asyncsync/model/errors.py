@@ -107,6 +107,8 @@ class CopyError(AsyncsyncError):
     a failure that we could not classify.
     """
 
+    advised = ""  # what helps here, where its kind's advice does not; only some kinds read it
+
     def __init__(
         self,
         what: str,
@@ -127,17 +129,25 @@ class CopyError(AsyncsyncError):
     def located(self, image: str, step: Step) -> Self:
         """The same error, with image and step, which only the transport knows."""
         where = replace(self.where, image=image, step=step)
-        return type(self)(self.what, where, self.transient, self.ends_run, self.retry_after)
+        made = type(self)(self.what, where, self.transient, self.ends_run, self.retry_after)
+        return made.advising(self.advised)
 
     def ending_run(self) -> Self:
         """The same error, as one that no other image can escape either."""
         ends_run = True
-        return type(self)(self.what, self.where, self.transient, ends_run, self.retry_after)
+        made = type(self)(self.what, self.where, self.transient, ends_run, self.retry_after)
+        return made.advising(self.advised)
 
     def given_up(self) -> Self:
         """The same error, as one that somebody else has tried again already."""
         transient = False
-        return type(self)(self.what, self.where, transient, self.ends_run, self.retry_after)
+        made = type(self)(self.what, self.where, transient, self.ends_run, self.retry_after)
+        return made.advising(self.advised)
+
+    def advising(self, advice: str) -> Self:
+        """The same error, with what helps here, where that is not what helps most of its kind."""
+        self.advised = advice
+        return self
 
     def advice(self) -> str:
         """What the user can do about it: one sentence or two, without the image's name."""
@@ -168,6 +178,8 @@ class AuthenticationFailed(CopyError):
     """The registry wants a login, or refuses ours."""
 
     def advice(self) -> str:
+        if self.advised:
+            return self.advised
         host = self.where.registry
         return (
             f"Log in: docker login {host}. For the target, REGISTRY_USER and REGISTRY_PASSWORD (or "
