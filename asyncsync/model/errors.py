@@ -107,7 +107,7 @@ class CopyError(AsyncsyncError):
     a failure that we could not classify.
     """
 
-    advised = ""  # what helps here, where its kind's advice does not; only some kinds read it
+    advised = ""  # what helps here besides or in place of its kind's advice; some kinds read it
 
     def __init__(
         self,
@@ -288,7 +288,8 @@ class TypeRefused(RefusedByTarget):
     """The target takes no manifest of this type: another form of the image may be welcome."""
 
     def advice(self) -> str:
-        return f"{self.where.registry} takes no images of this kind; see what it says."
+        takes_none = f"{self.where.registry} takes no images of this kind; see what it says."
+        return f"{takes_none} {self.advised}".rstrip()
 
 
 class BlobsUnknown(RefusedByTarget):

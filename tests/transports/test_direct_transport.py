@@ -293,16 +293,18 @@ async def test_where_a_statement_is_refused_first_the_images_form_is_found_too()
 
 async def test_exact_lets_no_other_form_in(registries: Registries) -> None:
     registries.target.refuses = frozenset({OCI_INDEX})
-    with pytest.raises(TypeRefused):
+    with pytest.raises(TypeRefused) as caught:
         await registries.copy(job(), exact=True)
+    assert "Without --exact, another form of it would be tried." in caught.value.advice()
     assert job().target not in registries.target.manifests
     assert registries.notes == []
 
 
 async def test_a_target_that_takes_no_form_at_all_fails_the_image(registries: Registries) -> None:
     registries.target.refuses = frozenset({OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST})
-    with pytest.raises(TypeRefused):
+    with pytest.raises(TypeRefused) as caught:
         await registries.copy(job())
+    assert "--exact" not in caught.value.advice()
     assert registries.notes == []
 
 

@@ -47,6 +47,8 @@ from asyncsync.transports.direct.walking import manifests_under, walk
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both
 
+_WITHOUT_EXACT = "Without --exact, another form of it would be tried."
+
 
 class DirectTransport:
     """A `Copy` from registry to registry. Many workers call it at once.
@@ -202,12 +204,15 @@ class DirectTransport:
             try:
                 taken = await placing.put(form.root, job.target)
                 break
-            except TypeRefused:
+            except TypeRefused as error:
                 # Always a form of the image itself: then the next run knows it. A second one is
                 # tried where what is said about an image was refused before the image itself.
                 refused = placing.refused
-                other = None if self._exact or refused is None else other_form(graph, refused)
+                other = None if refused is None else other_form(graph, refused)
                 if other is None or other.root.raw.digest in tried:
+                    raise
+                if self._exact:
+                    error.advising(_WITHOUT_EXACT)
                     raise
                 tried.add(other.root.raw.digest)
                 form = other
