@@ -218,6 +218,8 @@ class RegistryUnavailable(CopyError):
     def advice(self) -> str:
         if self.where.is_layout:
             return f"Check the disk of {self.where.registry}, then run it again."
+        if self.advised:
+            return self.advised
         return f"Check that {self.where.registry} is up and reachable from here, then run it again."
 
 

@@ -24,11 +24,14 @@ class AddressRefused(OSError):
 
 
 @contextmanager
-def asking(at: str, where: Where, *, idle_seconds: float, connect_seconds: float) -> Iterator[None]:
+def asking(
+    at: str, where: Where, *, idle_seconds: float, connect_seconds: float, said_plain: bool = False
+) -> Iterator[None]:
     """Turn what goes wrong on the way to `at` (host and port) into our errors.
 
     Most specific first: aiohttp's timeouts are connection errors too. Where an exception's text
     holds bytes of the other side, it is hidden: they may be our own secrets, sent back.
+    `said_plain`: it is asked without TLS because the user says that it speaks none.
     """
     try:
         yield
@@ -61,7 +64,10 @@ def asking(at: str, where: Where, *, idle_seconds: float, connect_seconds: float
         what = f"the proxy before {at} answered {error.status}"
         raise RegistryUnavailable(what, where, transient=error.status >= 500) from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
-        raise RegistryUnavailable(f"{at} sent something that is no HTTP", where) from None
+        failed = RegistryUnavailable(f"{at} sent something that is no HTTP", where)
+        if said_plain:
+            failed.advising(f"If it speaks TLS, leave out --plain-http {at}; else see what it is.")
+        raise failed from None
     except (aiohttp.ClientError, OSError):
         raise RegistryUnavailable(f"{at} broke the connection off", where, transient=True) from None
 

@@ -126,8 +126,15 @@ class Wire:
         session = self._session(None if proxy else home)
         body = request.body() if request.body else request.form
         sends = not isinstance(body, bytes | Mapping | None)
+        plain = url.scheme == "http" and at in self._access.plain_http
         with (
-            asking(at, where, idle_seconds=secs, connect_seconds=CONNECT_SECONDS),
+            asking(
+                at,
+                where,
+                idle_seconds=secs,
+                connect_seconds=CONNECT_SECONDS,
+                said_plain=plain,
+            ),
             # A body of gigabytes has no bound but its mover's, who sees it move.
             fail_after(None if sends else max(REQUEST_SECONDS, 2 * secs)),
         ):

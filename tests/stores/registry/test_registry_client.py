@@ -43,6 +43,7 @@ from asyncsync.model.errors import (
     UnsupportedManifest,
     Where,
 )
+from asyncsync.model.job import Step
 from asyncsync.model.manifest import ACCEPTED_TYPES
 from asyncsync.model.reference import Digest, Reference
 from asyncsync.stores.registry.client import RegistryClient
@@ -414,6 +415,23 @@ async def test_a_host_that_is_said_to_be_plain_gets_no_tls(tmp_path: Path) -> No
     async with scripted(always(manifest_answer), tls=context) as server, asking(server) as client:
         with pytest.raises(CopyError):
             await client.resolve(reference(server))
+
+
+async def test_a_host_that_is_said_to_be_plain_and_answers_in_tls_is_said_so_no_more() -> None:
+    async def alert(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"\x15\x03\x01\x00\x02\x02\x46\r\n")  # RFC 8446 §6
+
+    async with await create_tcp_listener(local_host="127.0.0.1") as listener:
+        server = Scripted(f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}")  # noqa: S610  no Django here
+        async with create_task_group() as group, asking(server) as client:
+            group.start_soon(listener.serve, alert)
+            with pytest.raises(RegistryUnavailable, match="is no HTTP") as caught:
+                await client.resolve(reference(server))
+            group.cancel_scope.cancel()
+    error = caught.value.located(f"{server.host}/team/app:1", Step.RESOLVE)
+    assert f"leave out --plain-http {server.host};" in str(error)
 
 
 @pytest.mark.parametrize("text", ["", "no certificate"])
