@@ -96,6 +96,7 @@ class RegistryClient:
         self._sessions: dict[Registry, Session] = {}
         self._mirrors: dict[Registry, tuple[Session, ...]] = {}
         self._misses: Counter[Session] = Counter()  # of mirrors, in a row
+        self._passed_over: set[Session] = set()  # mirrors whose failure was told
         # Repositories where nobody but clients lists what refers to a manifest.
         self._listless: set[tuple[Place, str, str]] = set()
 
@@ -273,7 +274,10 @@ class RegistryClient:
         return await attempt(self._session(ref.place))
 
     def _pass_over(self, mirror: Session, failed: CopyError, place: Place) -> None:
-        """Tell that a mirror failed: nobody would see it, as the image does not."""
+        """Tell once that a mirror failed: nobody would see it, as the image does not."""
+        if mirror in self._passed_over:  # its words name the repository: others for each image
+            return
+        self._passed_over.add(mirror)
         what = f"the mirror fails, so {place} itself is asked: {failed.what}"
         self._notices.tell(mirror.place.host, what)
 

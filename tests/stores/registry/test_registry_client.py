@@ -533,6 +533,27 @@ async def test_a_mirror_that_fails_is_told_once_and_one_that_lacks_something_is_
     assert text.startswith(f"the mirror fails, so {server.host} itself is asked: ")
 
 
+async def test_a_mirror_that_fails_for_each_repository_in_other_words_is_told_once() -> None:
+    told: list[str] = []
+
+    async def login(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=401, text=request.path, headers={"WWW-Authenticate": "Basic"})
+
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        said = {"errors": [{"code": "DENIED", "message": f"not {request.path}"}]}
+        return web.json_response(said, status=403)
+
+    async with scripted(login) as first, scripted(refuse) as other, scripted(with_config) as server:
+        access = Access(
+            plain_http=frozenset({server.host}),
+            mirrors={server.host: (f"http://{first.host}", f"http://{other.host}")},
+        )
+        async with asking(server, access=access, warn=lambda of, _: told.append(of)) as client:
+            for tag in ("1", "2"):
+                await client.manifest(reference(server, tag))
+    assert told == [first.host, other.host]
+
+
 async def test_a_mirror_whose_bytes_are_distrusted_is_asked_for_nothing_more() -> None:
     async with (
         scripted(with_config) as mirror,
