@@ -369,3 +369,52 @@ def test_a_layout_that_cannot_be_used_is_a_message_and_nothing_moves(
     assert message in told.stderr
     assert "Traceback" not in told.stderr
     assert set(os.listdir()) <= {"images.yaml", "succeeded.log", "broken.tar"}
+
+
+@pytest.mark.parametrize(
+    ("args", "variables", "message"),
+    [
+        (("--via", "engine"), {}, "No Docker Engine answers"),
+        (("--via", "direct", "--ca-file", "no.pem"), {}, "holds no certificate in PEM form"),
+        (("--via", "direct"), {"DOCKER_CONFIG": "."}, "config.json:1:2: this is no JSON"),
+        (("--via", "direct"), {"HTTPS_PROXY": "socks5://p.example"}, "the proxy for https is"),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_what_the_last_one_wrote(
+    args: tuple[str, ...], variables: dict[str, str], message: str
+) -> None:
+    write()
+    write("no certificate", "no.pem")
+    write("{", "config.json")
+    write("of the last run", "succeeded.log")
+    told = call("sync", "--to", "r.example/team", *args, **variables)
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert message in told.stderr
+    assert Path("succeeded.log").read_text() == "of the last run"
+
+
+@pytest.mark.parametrize("images", ["127.0.0.1:1/app:1\n", "# none\n"])
+def test_a_run_that_begins_forgets_what_the_last_one_wrote(images: str) -> None:
+    write(images)
+    write("of the last run", "succeeded.log")
+    call("sync", "--to", "127.0.0.1:1/team", "--via", "direct", "--retries", "0")
+    assert Path("succeeded.log").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("to", "instead"),
+    [
+        ("./export", "oci:./export"),
+        ("./export.tar", "oci:./export.tar"),
+        ("../x", "oci:../x"),
+        ("/x", "oci:/x"),
+        ("oci:export.tar.gz", "oci:export.tar"),
+        ("oci:./export.tgz", "oci:./export.tar"),
+        ("oci:export.tar.zst", "oci:export.tar"),
+    ],
+)
+def test_a_folder_or_a_packed_tar_is_told_how_a_layout_is_written(to: str, instead: str) -> None:
+    write()
+    told = call("sync", "--to", to)
+    assert told.exit_code == 2
+    assert told.stderr.endswith(f"Write {instead}\n")
