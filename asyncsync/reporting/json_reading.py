@@ -169,7 +169,9 @@ def _error(told: _Object, job: CopyJob) -> CopyError:
     where = Where(told.text("registry"), str(job.source), step)
     retry_after = told.maybe("retry_after", told.number)
     transient = told.yes("transient")
-    return kind(told.text("message"), where, transient, False, retry_after)  # noqa: FBT003
+    error = kind(told.text("message"), where, transient, False, retry_after)  # noqa: FBT003
+    said = shown(told.maybe("advice", told.text) or "")
+    return error.advising(said.removeprefix(error.advice()).lstrip())  # its kind says the rest
 
 
 def _status(text: str) -> Status:

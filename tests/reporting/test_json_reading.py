@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncsync.model.errors import CopyError, NotFound, RateLimited
+from asyncsync.model.errors import (
+    AuthenticationFailed,
+    CopyError,
+    NotFound,
+    RateLimited,
+    RegistryUnavailable,
+    TypeRefused,
+)
 from asyncsync.model.job import Plan, Step
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.platform import Platform
@@ -46,6 +53,20 @@ def test_a_report_is_read_back_as_it_was_written(report: Report) -> None:
     assert [(c.advice, c.common) for c in causes(again.outcomes)] == [
         (c.advice, c.common) for c in causes(report.outcomes)
     ]
+
+
+@pytest.mark.parametrize("kind", [AuthenticationFailed, RegistryUnavailable, TypeRefused])
+def test_what_one_failure_alone_was_advised_is_read_back(
+    failed: Failed, kind: type[CopyError]
+) -> None:
+    outcome = failed("nginx:1", kind, "what", 1)
+    assert outcome.error is not None
+    outcome.error.advising("Turn it off and on again.")
+    text = report_json(Report("direct", 1.0, (outcome,)))
+    (again,) = read_report(text).outcomes
+    assert again.error is not None
+    assert again.error.advice() == outcome.error.advice()
+    assert again.error.advice().count("Turn it off and on again.") == 1
 
 
 def test_a_plan_is_read_back_as_it_was_written(ended: Ended) -> None:
