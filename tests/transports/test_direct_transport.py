@@ -300,6 +300,15 @@ async def test_exact_lets_no_other_form_in(registries: Registries) -> None:
     assert registries.notes == []
 
 
+async def test_exact_is_not_blamed_where_there_is_no_other_form(registries: Registries) -> None:
+    artifact = manifests.packed("amd", artifactType="application/vnd.example")
+    registries.put(artifact, job("artifact"))
+    registries.target.refuses = frozenset({artifact.media_type})
+    with pytest.raises(TypeRefused) as caught:
+        await registries.copy(job("artifact"), exact=True)
+    assert "--exact" not in caught.value.advice()
+
+
 async def test_a_target_that_takes_no_form_at_all_fails_the_image(registries: Registries) -> None:
     registries.target.refuses = frozenset({OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST})
     with pytest.raises(TypeRefused) as caught:
