@@ -18,6 +18,11 @@ async def turns(count: int) -> None:
         await checkpoint()
 
 
+async def at_once(_: float) -> None:
+    """A sleep of any time that is over in the next turn."""
+    await checkpoint()
+
+
 async def cancel_after(count: int, scope: CancelScope) -> None:
     """Cancel `scope` in so many turns."""
     await turns(count)

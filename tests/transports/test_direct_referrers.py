@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from anyio import create_task_group
-from anyio.lowlevel import checkpoint
 from parts import manifests
 from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget
+from parts.turns import at_once
 
 from asyncsync.model.errors import (
     NotFound,
@@ -53,10 +53,6 @@ def about(subject: RawManifest, name: str, kind: str = NOTARY, **more: Any) -> R
 def list_at(at: Reference, subject: RawManifest | Digest) -> Reference:
     digest = subject if isinstance(subject, Digest) else subject.digest
     return at.by_tag(referrers_tag(digest))
-
-
-async def at_once(_: float) -> None:
-    await checkpoint()
 
 
 @dataclass

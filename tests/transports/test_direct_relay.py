@@ -10,11 +10,11 @@ from typing import Any
 import anyio
 import pytest
 from anyio import create_task_group, sleep_forever, wait_all_tasks_blocked
-from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from parts.clock import Clock
 from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
+from parts.turns import at_once
 
 from asyncsync.model.errors import CopyError, DigestMismatch, RegistryUnavailable, TimedOut
 from asyncsync.model.job import CopyJob
@@ -30,10 +30,6 @@ DATA = bytes(range(256))
 JOB = CopyJob(
     Reference(SOURCE, "team/image", "1"), Reference(TARGET, "image", "1"), (), Position("l", 1, 1)
 )
-
-
-async def at_once(_: float) -> None:
-    await checkpoint()
 
 
 @dataclass

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from anyio.lowlevel import checkpoint
 from parts import manifests
 from parts.far import Distance, FarSource, FarTarget
 from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
+from parts.turns import at_once
 
 from asyncsync.model.errors import (
     BlobsUnknown,
@@ -67,10 +67,6 @@ def job(repository: str = "image", tag: str = "1", *platforms: str) -> CopyJob:
         tuple(map(Platform.parse, platforms)),
         Position("images.yaml", 1, 1),
     )
-
-
-async def at_once(_: float) -> None:
-    await checkpoint()
 
 
 @dataclass
