@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
 from asyncsync.stores.registry.listing import listed_in, referrers_of, tags_of
+from asyncsync.stores.registry.mirrors import Mirrors
 from asyncsync.stores.registry.notices import Notices, Warn, nobody
 from asyncsync.stores.registry.quirks import Mounts, Quirks, quirks
 from asyncsync.stores.registry.ranges import between, byte_range, skipped
@@ -46,7 +46,6 @@ from asyncsync.stores.registry.wire import Streamed, Wire
 T = TypeVar("T")
 
 IDLE_SECONDS = 60.0
-_MISSES_MAX = 3  # failures in a row, before a mirror is left out for the rest of the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,7 @@ class RegistryClient:
         self._wire = Wire(access, idle_seconds=idle_seconds)
         self._notices = Notices(warn)
         self._sessions: dict[Registry, Session] = {}
-        self._mirrors: dict[Registry, tuple[Session, ...]] = {}
-        self._misses: Counter[Session] = Counter()  # of mirrors, in a row
-        self._passed_over: set[Session] = set()  # mirrors whose failure was told
+        self._mirrors: dict[Registry, Mirrors] = {}
         # Repositories where nobody but clients lists what refers to a manifest.
         self._listless: set[tuple[Place, str, str]] = set()
 
@@ -159,7 +156,8 @@ class RegistryClient:
         )
         try:
             chunks = between(answer.chunks(), skip, None if stop is None else stop - start)
-            yield Reading(session.place, chunks, lambda: self._leave_out(session, ref.place))
+            mirrors = self._mirrors_of(ref.place)
+            yield Reading(session.place, chunks, lambda: mirrors.leave_out(session))
         finally:
             answer.close()
 
@@ -247,54 +245,17 @@ class RegistryClient:
         return self._session(place).quirks.mounts is Mounts.AFTER_MANIFEST
 
     async def _first(self, ref: Reference, attempt: Callable[[Session], Awaitable[T]]) -> T:
-        """What the mirrors have, in their order, else what the registry itself says.
+        """What its mirrors have, else what the registry of `ref` itself says."""
+        return await self._mirrors_of(ref.place).first(attempt, self._session(ref.place))
 
-        A mirror's failure is none: it only costs the time, and after some of them it is left out,
-        at once where it sends wrong bytes.
-        """
-        for mirror in self._mirrors_of(ref.place):
-            if self._misses[mirror] < _MISSES_MAX:
-                try:
-                    found = await attempt(mirror)
-                except DigestMismatch as error:
-                    self._misses[mirror] = _MISSES_MAX
-                    self._pass_over(mirror, error, ref.place)
-                    continue
-                except NotFound:  # no mirror has everything
-                    self._misses[mirror] += 1
-                    continue
-                except CopyError as error:
-                    self._misses[mirror] += 1
-                    self._pass_over(mirror, error, ref.place)
-                    continue
-                if self._misses[mirror] < _MISSES_MAX:  # or it has been left out meanwhile
-                    self._misses[mirror] = 0
-                if found is not None:
-                    return found
-        return await attempt(self._session(ref.place))
-
-    def _pass_over(self, mirror: Session, failed: CopyError, place: Place) -> None:
-        """Tell once that a mirror failed: nobody would see it, as the image does not."""
-        if mirror in self._passed_over:  # its words name the repository: others for each image
-            return
-        self._passed_over.add(mirror)
-        what = f"the mirror fails, so {place} itself is asked: {failed.what}"
-        self._notices.tell(mirror.place.host, what)
-
-    def _leave_out(self, session: Session, place: Place) -> bool:
-        """Ask it for nothing more, if it stands in for `place`."""
-        if session not in self._mirrors_of(place):
-            return False
-        self._misses[session] = _MISSES_MAX
-        return True
-
-    def _mirrors_of(self, at: Place) -> tuple[Session, ...]:
+    def _mirrors_of(self, at: Place) -> Mirrors:
         place = as_registry(at)
         if place not in self._mirrors:
             urls = map(URL, self._access.mirrors.get(place.host, ()))
-            self._mirrors[place] = tuple(
+            mirrors = tuple(
                 self._opened(Registry.parse(url.host_port_subcomponent or ""), url) for url in urls
             )
+            self._mirrors[place] = Mirrors(place, mirrors, self._notices)
         return self._mirrors[place]
 
     def _session(self, at: Place) -> Session:

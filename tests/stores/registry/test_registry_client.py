@@ -554,6 +554,22 @@ async def test_a_mirror_that_fails_for_each_repository_in_other_words_is_told_on
     assert told == [first.host, other.host]
 
 
+async def test_a_mirror_whose_bytes_are_distrusted_is_told() -> None:
+    told: list[tuple[str, str]] = []
+    async with scripted(with_config) as mirror, scripted(with_config) as server:
+        access = Access(
+            plain_http=frozenset({server.host}), mirrors={server.host: (f"http://{mirror.host}",)}
+        )
+        warn = lambda *heard: told.append(heard)  # noqa: E731
+        async with asking(server, access=access, warn=warn) as client:
+            for _ in range(2):
+                ref = reference(server).by_digest(Digest.of(CONFIG))
+                async with client.blob(ref) as reading:
+                    reading.distrust()
+    why = f"the mirror fails, so {server.host} itself is asked: it sends wrong bytes, or breaks off"
+    assert told == [(mirror.host, why)]
+
+
 async def test_a_mirror_whose_bytes_are_distrusted_is_asked_for_nothing_more() -> None:
     async with (
         scripted(with_config) as mirror,
