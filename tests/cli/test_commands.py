@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,15 @@ images.yaml:3:12: '：' is a full-width colon. Write ghcr.io/x/y:1.0
 2 mistakes in images.yaml. Nothing was copied.
 """
 SYNC = ("sync", "--to", "r.example/team", "--via", "engine")  # none is there: nobody is asked
+
+
+LAST = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count() > 0))
+sys.argv = ["asyncsync", "--version"]
+from asyncsync.cli import main
+main()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -418,3 +429,8 @@ def test_a_folder_or_a_packed_tar_is_told_how_a_layout_is_written(to: str, inste
     told = call("sync", "--to", to)
     assert told.exit_code == 2
     assert told.stderr.endswith(f"Write {instead}\n")
+
+
+def test_an_ending_command_looks_for_no_garbage() -> None:
+    told = subprocess.run([sys.executable, "-c", LAST], text=True, capture_output=True, check=True)
+    assert told.stdout.splitlines()[-1] == "True"
