@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncsync.api import SyncRun, open_sync, plan, sync
     from asyncsync.model.access import Access, Credential
+    from asyncsync.model.digest import Digest
     from asyncsync.model.errors import (
         AsyncsyncError,
         AuthenticationFailed,
@@ -55,8 +56,9 @@ if TYPE_CHECKING:
     )
     from asyncsync.model.job import CopyJob, Destination, Plan, Shard, Step
     from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
+    from asyncsync.model.place import Layout
     from asyncsync.model.platform import Platform
-    from asyncsync.model.reference import Digest, Layout, Reference
+    from asyncsync.model.reference import Reference
     from asyncsync.settings import Settings
 
 __version__ = "0.1.0"
@@ -102,10 +104,12 @@ _HOME = {
         "Walked",
         "Warned",
     ),
+    "asyncsync.model.digest": ("Digest",),
     "asyncsync.model.job": ("CopyJob", "Destination", "Plan", "Shard", "Step"),
     "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
+    "asyncsync.model.place": ("Layout",),
     "asyncsync.model.platform": ("Platform",),
-    "asyncsync.model.reference": ("Digest", "Layout", "Reference"),
+    "asyncsync.model.reference": ("Reference",),
     "asyncsync.settings": ("Settings",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

@@ -19,8 +19,8 @@ from asyncsync.model.events import Chosen, Copy, Warned
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import Destination, Plan, Shard, Step
 from asyncsync.model.outcome import Outcome, Report, Status
+from asyncsync.model.place import Layout, Place, Registry
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Layout, Place, Registry
 from asyncsync.scheduling import Run, running
 from asyncsync.settings import Options, Settings, choose
 

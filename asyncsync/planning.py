@@ -11,8 +11,10 @@ from heapq import heapreplace
 from asyncsync.model.errors import PlanError
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Destination, Plan, Shard
+from asyncsync.model.naming import NotAReference
+from asyncsync.model.place import Place
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import NotAReference, Place, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import ImageSpec, ListWarning, Mistake
 
 

@@ -21,6 +21,7 @@ from anyio import (
 )
 from anyio.lowlevel import checkpoint
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, TimedOut, Where
 from asyncsync.model.events import (
     BytesMoved,
@@ -38,7 +39,6 @@ from asyncsync.model.events import (
 )
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Status
-from asyncsync.model.reference import Digest
 
 _NOTES_MAX = 20  # a job that has more to say than this says the same again and again
 

@@ -13,8 +13,8 @@ from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
 from asyncsync.model.job import Destination
+from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Layout
 
 Way: TypeAlias = Literal["engine", "direct"]
 Via: TypeAlias = Literal["auto"] | Way

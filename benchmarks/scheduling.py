@@ -21,10 +21,11 @@ from typing import TypeAlias
 import anyio
 import anyio.lowlevel
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.events import Observe, ignore
 from asyncsync.model.job import CopyJob
 from asyncsync.model.outcome import Copied, Outcome, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.scheduling import running
 

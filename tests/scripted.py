@@ -27,7 +27,7 @@ from pathlib import Path
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

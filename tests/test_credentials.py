@@ -15,7 +15,7 @@ from asyncsync.credentials.docker_helper import ask_helper
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import AuthenticationFailed, ConfigurationError
 from asyncsync.model.job import Step
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 
 HUB = Registry("docker.io")
 GHCR = Registry("ghcr.io")

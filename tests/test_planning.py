@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from asyncsync import lists
 from asyncsync.model.errors import PlanError
 from asyncsync.model.job import SHARDS_MAX, CopyJob, Destination, Plan, Shard
+from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Layout, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.planning import part, plan
 
 A64, B128 = "a" * 64, "b" * 128

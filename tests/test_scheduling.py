@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, NotFound, TimedOut, Where
 from asyncsync.model.events import (
     BytesMoved,
@@ -29,7 +30,7 @@ from asyncsync.model.events import (
 )
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Copied, Outcome, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.scheduling import Run, running
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.reference import Layout
+from asyncsync.model.place import Layout
 from asyncsync.settings import Settings, Via, choose
 
 NO_ENGINE = "No Docker Engine answers at unix:///var/run/docker.sock (no such file)"

@@ -20,9 +20,9 @@ from asyncsync.cli.ending import FAILED, Ending
 from asyncsync.cli.files import reason
 from asyncsync.cli.output import Output
 from asyncsync.cli.stage import LIST, Stage
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Digest
 from asyncsync.server import Address, Answered, serving
 from asyncsync.server.sample import samples
 from asyncsync.stores.layout.folder import LayoutFolder

@@ -12,7 +12,7 @@ from asyncsync.model.access import Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import Destination
-from asyncsync.model.reference import DOCKER_HUB, Layout, Registry
+from asyncsync.model.place import DOCKER_HUB, Layout, Registry
 
 T = TypeVar("T")
 Variables = Mapping[str, str]

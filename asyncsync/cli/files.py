@@ -15,7 +15,7 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 
 if TYPE_CHECKING:
-    from asyncsync.model.reference import Layout
+    from asyncsync.model.place import Layout
     from asyncsync.model.spec import ImageSpec
 
 STDIN = "-"

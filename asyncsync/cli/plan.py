@@ -11,8 +11,8 @@ from asyncsync.cli.options import what_and_where
 
 if TYPE_CHECKING:
     from asyncsync.model.job import Destination, Shard
+    from asyncsync.model.place import Layout
     from asyncsync.model.platform import Platform
-    from asyncsync.model.reference import Layout
 
 
 @click.command(short_help="Tell what would go where.")

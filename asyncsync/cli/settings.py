@@ -14,8 +14,8 @@ from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
 from asyncsync.model.job import Destination, Shard
+from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Layout
 from asyncsync.reporting.log import Level, LogFormat
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ import click
 
 if TYPE_CHECKING:
     from asyncsync.model.job import Destination, Shard
+    from asyncsync.model.place import Layout
     from asyncsync.model.platform import Platform
-    from asyncsync.model.reference import Layout
     from asyncsync.server import Address
     from asyncsync.settings import Via
 
@@ -58,7 +58,7 @@ def destination(text: str) -> Destination:
 
 def layout(text: str) -> Layout:
     """Read `oci:FOLDER`."""
-    from asyncsync.model.reference import Layout
+    from asyncsync.model.place import Layout
 
     return Layout.parse(text)
 
@@ -82,7 +82,7 @@ def folder(text: str) -> Path:
 
 def host(text: str) -> str:
     """Read `host[:port]`."""
-    from asyncsync.model.reference import Registry
+    from asyncsync.model.place import Registry
 
     return Registry.parse(text).host
 

@@ -22,7 +22,7 @@ from asyncsync.credentials.files import (
 )
 from asyncsync.credentials.flights import Flight
 from asyncsync.model.access import Credential
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 
 __all__ = ["Credentials", "engine_auth", "user_home"]
 

@@ -21,7 +21,7 @@ from asyncsync.credentials.files import credential_of, server_of
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import AuthenticationFailed, Where
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 
 HELPER_SECONDS = 30.0  # a helper that waits for a person waits in vain in a batch
 HELPER_BYTES_MAX = 64 * 1024  # of what it writes; a login has some hundred bytes

@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncsync.model.access import Credential
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.reference import DOCKER_HUB
+from asyncsync.model.place import DOCKER_HUB
 
 FILE_BYTES_MAX = 1024 * 1024  # of one file; real ones have a few KiB
 HUB_SERVER = "https://index.docker.io/v1/"  # docker's key for its own registry

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from asyncsync.lists.entry import BLANKS, Entry, mistake, understood
 from asyncsync.lists.lines import in_lines, numbered
 from asyncsync.model.errors import ListError
-from asyncsync.model.reference import Layout
+from asyncsync.model.place import Layout
 from asyncsync.model.spec import ImageSpec, Mistake, Position
 
 __all__ = ["decode", "entries", "read"]

@@ -11,14 +11,9 @@ import unicodedata
 from dataclasses import dataclass, replace
 
 from asyncsync.model.foreign import quoted, shown
-from asyncsync.model.reference import (
-    REFERENCE_MAX,
-    Layout,
-    NotAReference,
-    Reference,
-    in_lower_case,
-    is_reference,
-)
+from asyncsync.model.naming import NotAReference
+from asyncsync.model.place import Layout
+from asyncsync.model.reference import REFERENCE_MAX, Reference, in_lower_case, is_reference
 from asyncsync.model.spec import ImageSpec, Mistake, Position
 
 BLANKS = " \t"  # what may stand around an entry; a no-break space looks like one and is none

@@ -13,7 +13,9 @@ from urllib.parse import quote, quote_plus, unquote
 
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import quoted
-from asyncsync.model.reference import NotAReference, Reference, Registry
+from asyncsync.model.naming import NotAReference
+from asyncsync.model.place import Registry
+from asyncsync.model.reference import Reference
 
 _AS_GIVEN = "surrogateescape"  # a variable may hold bytes that are no UTF-8
 

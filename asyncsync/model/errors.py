@@ -30,8 +30,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.job import Step
-from asyncsync.model.reference import Digest, is_layout
+from asyncsync.model.place import is_layout
 from asyncsync.model.spec import Mistake
 
 

@@ -8,17 +8,10 @@ from enum import StrEnum
 from typing import Self
 
 from asyncsync.model.foreign import quoted, shown
+from asyncsync.model.naming import NotAReference
+from asyncsync.model.place import DOCKER_HUB, OCI, Layout, Place, Registry, names_registry
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import (
-    DOCKER_HUB,
-    OCI,
-    Layout,
-    NotAReference,
-    Place,
-    Reference,
-    Registry,
-    names_registry,
-)
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import ListWarning, Position
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest
 
 MANIFEST_BYTES_MAX = 4 * 1024 * 1024  # distribution-spec: registries should accept at least this
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import AsyncsyncError, CopyError
 from asyncsync.model.job import CopyJob, Step
-from asyncsync.model.reference import Digest
 
 _NO_STEPS: Mapping[Step, float] = MappingProxyType({})  # one for all: 100,000 jobs may not start
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from asyncsync.model import errors
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, Where
 from asyncsync.model.foreign import quoted, shown
 from asyncsync.model.job import CopyJob, Plan, Step
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import ListWarning, Position
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import TypeVar
 from aiohttp import web
 from anyio import CapacityLimiter, to_thread
 
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 from asyncsync.server import paths
 from asyncsync.server.catalog import Catalog
 from asyncsync.server.changes import Changes

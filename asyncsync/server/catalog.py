@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     MANIFEST_BYTES_MAX,
@@ -23,7 +24,6 @@ from asyncsync.model.manifest import (
     RawManifest,
     parse_manifest,
 )
-from asyncsync.model.reference import Digest
 from asyncsync.server.paths import named
 from asyncsync.stores.layout.folder import BrokenLayout, Entry, LayoutFolder, WrongDigest
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Digest
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 

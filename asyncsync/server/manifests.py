@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 from anyio import CancelScope, CapacityLimiter, to_thread
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     MANIFEST_BYTES_MAX,
@@ -19,7 +20,6 @@ from asyncsync.model.manifest import (
     RawManifest,
     parse_manifest,
 )
-from asyncsync.model.reference import Digest
 from asyncsync.server import bodies, paths
 from asyncsync.server.catalog import Catalog, told_type
 from asyncsync.server.changes import Changes

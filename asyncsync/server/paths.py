@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.foreign import quoted
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.server.errors import Code, Refused, digest_invalid, upload_unknown
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     EMPTY_CONFIG,
     OCI_CONFIG,
@@ -21,7 +22,6 @@ from asyncsync.model.manifest import (
     Descriptor,
 )
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout.index import Entry
 
 __all__ = ["Sample", "samples"]

@@ -10,7 +10,7 @@ from typing import IO, TypeVar
 from aiohttp import web
 from anyio import CapacityLimiter, fail_after, to_thread
 
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 from asyncsync.server.ranges import asked
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import TypeVar
 from aiohttp import web
 from anyio import CancelScope, CapacityLimiter, Lock, current_time, to_thread
 
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 from asyncsync.server import bodies, paths
 from asyncsync.server.errors import Code, Refused, digest_invalid, upload_unknown
 from asyncsync.server.limits import Limits

@@ -19,11 +19,12 @@ from asyncsync.cli.output import Output
 from asyncsync.cli.settings import Given, Settings, settings
 from asyncsync.cli.signals import Interruption
 from asyncsync.cli.telling import Telling
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, EngineUnavailable, NotFound, Where
 from asyncsync.model.events import BytesMoved, Chosen, Copy, Observe, StepStarted
 from asyncsync.model.job import CopyJob, Destination, Plan, Step
 from asyncsync.model.outcome import Copied, Outcome, Report, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.reporting.log import Level, open_log
 from asyncsync.reporting.narration import Narration

@@ -21,10 +21,11 @@ from asyncsync.cli.github import Checkout, Page
 from asyncsync.cli.output import Output
 from asyncsync.cli.settings import Given, settings
 from asyncsync.cli.telling import Telling
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError, CopyError, NotFound, Where
 from asyncsync.model.job import CopyJob, Destination, Plan, Step
 from asyncsync.model.outcome import Outcome, Report, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.reporting.failed_list import failed_list
 from asyncsync.reporting.json import report_json

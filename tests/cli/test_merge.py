@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from asyncsync.cli import asyncsync
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import NotFound, Where
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Report, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.reporting.json import report_json
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from asyncsync import lists
 from asyncsync.model.errors import ListError
-from asyncsync.model.reference import Layout, Reference
+from asyncsync.model.place import Layout
+from asyncsync.model.reference import Reference
 
 A64, B128 = "a" * 64, "b" * 128
 

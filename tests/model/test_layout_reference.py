@@ -8,15 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.job import Destination
-from asyncsync.model.reference import (
-    Digest,
-    Layout,
-    NotAReference,
-    Reference,
-    Registry,
-    as_registry,
-)
+from asyncsync.model.naming import NotAReference
+from asyncsync.model.place import Layout, Registry, as_registry
+from asyncsync.model.reference import Reference
 
 A64 = "a" * 64
 

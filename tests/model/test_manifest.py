@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     ATTESTATION,
@@ -26,7 +27,6 @@ from asyncsync.model.manifest import (
     parse_manifest,
 )
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest
 
 
 def raw(media_type: str, body: object) -> RawManifest:

@@ -10,7 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from parts.engine import Engine
 
-from asyncsync.model.reference import Digest, NotAReference, Reference, Registry, is_reference
+from asyncsync.model.digest import Digest
+from asyncsync.model.naming import NotAReference
+from asyncsync.model.place import Registry
+from asyncsync.model.reference import Reference, is_reference
 
 A64, B128 = "a" * 64, "b" * 128
 LONG = "a" * 250

@@ -9,6 +9,7 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, NotFound, Where
 from asyncsync.model.manifest import (
     ATTESTATION,
@@ -18,7 +19,7 @@ from asyncsync.model.manifest import (
     Descriptor,
     RawManifest,
 )
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 
 
 def raw(media_type: str, body: dict[str, Any]) -> RawManifest:

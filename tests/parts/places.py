@@ -15,6 +15,7 @@ from functools import partial
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
+from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.errors import (
     BlobsUnknown,
     CopyError,
@@ -33,7 +34,8 @@ from asyncsync.model.manifest import (
     Taken,
     parse_manifest,
 )
-from asyncsync.model.reference import Digest, Reference, Registry, referrers_tag
+from asyncsync.model.place import Registry
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.contracts import Content, Upload
 from asyncsync.transports.direct.fallback import described
 from asyncsync.transports.direct.graph import Node

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, Where
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 
 HOSTILE = "\x1b[2J::error::gone\r\n::error::" + "x" * 1_000_000

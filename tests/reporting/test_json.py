@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, DigestMismatch, Where
 from asyncsync.model.job import Plan, Step
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest
 from asyncsync.model.spec import ListWarning, Position
 from asyncsync.reporting.json import plan_json, report_json
 

@@ -14,6 +14,7 @@ from cmarkgfm.cmark import Options
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
@@ -24,7 +25,7 @@ from asyncsync.model.errors import (
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Report, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Mistake, Position
 from asyncsync.reporting import markdown
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncsync import lists
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import NotFound
 from asyncsync.model.job import Destination, Plan, Shard
 from asyncsync.model.outcome import Outcome, Report, Status
-from asyncsync.model.reference import Digest
 from asyncsync.planning import part, plan
 from asyncsync.reporting.merging import merged
 

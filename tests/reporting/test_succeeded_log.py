@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.outcome import Outcome, Status
-from asyncsync.model.reference import Digest
 from asyncsync.reporting.succeeded_log import SucceededLog
 
 

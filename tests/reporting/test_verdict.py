@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import AuthenticationFailed, CopyError, NotFound, Where
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Report, Status
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.reporting.verdict import verdict
 

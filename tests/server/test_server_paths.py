@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 from asyncsync.server import paths
 from asyncsync.server.errors import Refused
 from asyncsync.server.ranges import asked, chunk, received

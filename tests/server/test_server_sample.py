@@ -8,8 +8,8 @@ import json
 import tarfile
 from typing import Any
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import Index, RawManifest, parse_manifest
-from asyncsync.model.reference import Digest
 from asyncsync.server.sample import Sample, samples
 
 NAMED = [sample for sample in samples() if sample.entry.name]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts.manifests import Served, about, blob, entry, listing, packed, statement
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -22,7 +23,7 @@ from asyncsync.model.manifest import (
     parse_manifest,
 )
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.adapting import (
     NotAdaptable,
     as_docker,

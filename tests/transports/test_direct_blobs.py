@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts.turns import cancel_after, nobody_waits_for_ever, turns
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, NotFound, Where
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.place import Registry
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.blobs import Blobs, Brought, Mover, Need
 from asyncsync.transports.direct.lanes import Lanes
 

@@ -11,10 +11,11 @@ from anyio import create_task_group
 from parts import manifests
 from parts.places import TARGET, Listener, MemoryTarget
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import BlobsUnknown, DigestMismatch, RefusedByTarget, Where
 from asyncsync.model.job import CopyJob
 from asyncsync.model.manifest import OCI_INDEX, RawManifest, Taken
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.fallback import WRITES_MAX, Fallbacks, described, extended

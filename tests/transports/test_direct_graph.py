@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts.manifests import Served, about, blob, entry, listing, packed, raw, statement
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     CopyError,
     DigestMismatch,
@@ -31,7 +32,7 @@ from asyncsync.model.manifest import (
     parse_manifest,
 )
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.adapting import without_attestations
 from asyncsync.transports.direct.choosing import known_by_root
 from asyncsync.transports.direct.graph import Graph, Node

@@ -11,6 +11,7 @@ from parts import manifests
 from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget
 from parts.turns import at_once
 
+from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.errors import (
     NotFound,
     PermissionDenied,
@@ -22,7 +23,7 @@ from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor, RawManifest, Taken
 from asyncsync.model.outcome import Copied
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference, referrers_tag
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.fallback import extended

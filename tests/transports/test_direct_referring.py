@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.manifest import ATTESTATION
-from asyncsync.model.reference import Digest, referrers_tag
 from asyncsync.transports.direct.referring import cosign_tags, kind_of, told
 
 DIGEST = Digest.of(b"an image")

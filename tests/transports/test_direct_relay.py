@@ -16,9 +16,10 @@ from parts.clock import Clock
 from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
 from parts.turns import at_once
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, DigestMismatch, RegistryUnavailable, TimedOut
 from asyncsync.model.job import CopyJob
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.blobs import Need

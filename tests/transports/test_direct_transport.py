@@ -12,6 +12,7 @@ from parts.far import Distance, FarSource, FarTarget
 from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
 from parts.turns import at_once
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     BlobsUnknown,
     CopyError,
@@ -34,7 +35,7 @@ from asyncsync.model.manifest import (
 )
 from asyncsync.model.outcome import Copied
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.adapting import without_attestations

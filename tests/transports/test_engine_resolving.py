@@ -10,12 +10,13 @@ import pytest
 from parts.manifests import Registries, image, index, raw
 
 from asyncsync.model import errors
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import AuthenticationFailed, CopyError, RateLimited, Where
 from asyncsync.model.events import Event, Noted
 from asyncsync.model.job import CopyJob
 from asyncsync.model.manifest import OCI_INDEX, Descriptor
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.engine.resolving import Resolver, Sighting

@@ -18,13 +18,14 @@ from parts.scripted_engine import DIGEST, PULLED, PUSHED, ScriptedEngine
 from asyncsync.credentials import Credentials
 from asyncsync.model import errors
 from asyncsync.model.access import Credential
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, Where
 from asyncsync.model.events import Advised, BytesMoved, Event, Noted
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import OCI_MANIFEST, RawManifest
 from asyncsync.model.outcome import Outcome, Status
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.scheduling import running

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout import index
 from asyncsync.stores.layout.folder import (
     INDEX_NAME,

@@ -15,10 +15,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout import index
 from asyncsync.stores.layout.archive import LayoutTar, Stretch, blob_name, identity, unreadable
 from asyncsync.stores.layout.folder import (

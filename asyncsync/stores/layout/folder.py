@@ -16,10 +16,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout import index
 from asyncsync.stores.layout.index import Entry
 from asyncsync.stores.layout.writing import (

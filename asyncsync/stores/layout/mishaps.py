@@ -14,7 +14,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Layout
+from asyncsync.model.place import Layout
 from asyncsync.stores.layout.folder import BrokenLayout, WrongDigest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: of what the file system can hold

@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 
 from anyio import CancelScope, to_thread
 
-from asyncsync.model.reference import Digest, Place
+from asyncsync.model.digest import Digest
+from asyncsync.model.place import Place
 from asyncsync.stores.layout.folder import Entry, Extent
 
 T = TypeVar("T")

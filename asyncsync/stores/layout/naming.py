@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Reference, names_registry
+from asyncsync.model.place import names_registry
+from asyncsync.model.reference import Reference
 
 _TOLD_MAX = 5
 _TOLD_CHARACTERS = 60  # of each; the whole is to stay one line

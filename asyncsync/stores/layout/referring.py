@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import Descriptor, Index, RawManifest, parse_manifest
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout.folder import Entry
 
 # By what they refer to: what each is called, if it is, and what it is.

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.errors import BlobsUnknown, NotFound, UnsupportedManifest, Where
 from asyncsync.model.manifest import (
     MANIFEST_BYTES_MAX,
@@ -27,7 +28,8 @@ from asyncsync.model.manifest import (
     Taken,
     parse_manifest,
 )
-from asyncsync.model.reference import Digest, Layout, Place, Reference, referrers_tag
+from asyncsync.model.place import Layout, Place
+from asyncsync.model.reference import Reference
 from asyncsync.stores.layout.archive import LayoutTar
 from asyncsync.stores.layout.archiving import LayoutTarWriter
 from asyncsync.stores.layout.folder import BrokenLayout, Entry, Extent, LayoutFolder, WrongDigest

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     Descriptor,
@@ -15,7 +16,6 @@ from asyncsync.model.manifest import (
     RawManifest,
     parse_manifest,
 )
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout.folder import BrokenLayout, WrongDigest
 
 # As much as the direct way copies of one image; nothing of ours is beyond it.

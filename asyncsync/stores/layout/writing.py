@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 
 WORKSHOP = ".asyncsync"  # beside blobs/; skopeo and umoci pass it over
 _LOCK = "lock"

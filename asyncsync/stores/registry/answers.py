@@ -16,6 +16,7 @@ from typing import Any
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     BlobsUnknown,
     CopyError,
@@ -29,7 +30,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.quirks import quirks
 
 RETRY_AFTER_MAX = 24 * 3600.0  # seconds; how much of it is obeyed, the retry policy decides

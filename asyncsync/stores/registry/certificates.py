@@ -18,7 +18,7 @@ from asyncsync.credentials import user_home
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError, TlsError, Where
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.wire import trusting
 
 _SYSTEM = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))

@@ -13,6 +13,7 @@ from yarl import URL
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
+from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.errors import CopyError, DigestMismatch, NotFound, UnsupportedManifest, Where
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
@@ -22,14 +23,8 @@ from asyncsync.model.manifest import (
     RawManifest,
     Taken,
 )
-from asyncsync.model.reference import (
-    Digest,
-    Place,
-    Reference,
-    Registry,
-    as_registry,
-    referrers_tag,
-)
+from asyncsync.model.place import Place, Registry, as_registry
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of

@@ -10,7 +10,7 @@ from yarl import URL
 
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.quirks import quirks
 from asyncsync.stores.registry.trust import Reach, reach_of_name
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import DigestMismatch, RegistryUnavailable, UnsupportedManifest, Where
 from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import (
@@ -16,7 +17,7 @@ from asyncsync.model.manifest import (
     Descriptor,
     RawManifest,
 )
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"  # also with +json, +prettyjws
 _OTHER_TYPE = re.compile(r"application/vnd\.[a-z0-9.+-]{1,120}\+json")

@@ -13,9 +13,11 @@ from dataclasses import replace
 
 from yarl import URL
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import NotFound, RegistryUnavailable, UnsupportedManifest, Where
 from asyncsync.model.manifest import OCI_INDEX, Descriptor, Index, RawManifest, parse_manifest
-from asyncsync.model.reference import Digest, Reference, is_tag
+from asyncsync.model.naming import is_tag
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.answers import Answer
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.kinds import media_type

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from asyncsync.model.errors import CopyError, DigestMismatch, NotFound
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.notices import Notices
 from asyncsync.stores.registry.session import Session
 

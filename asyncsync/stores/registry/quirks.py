@@ -14,7 +14,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from asyncsync.model.reference import DOCKER_HUB
+from asyncsync.model.place import DOCKER_HUB
 from asyncsync.stores.registry.rates import Kind
 
 MIB = 1024 * 1024

@@ -22,7 +22,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.answers import Answer, codes, failure, push_failure, told
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.auth import Challenge, choose, parse_challenges, pull_scope

@@ -20,7 +20,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.foreign import shown
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.answers import Answer, failure, told
 from asyncsync.stores.registry.auth import (
     Challenge,

@@ -13,6 +13,7 @@ from typing import Protocol
 from anyio import move_on_after
 from yarl import URL
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
@@ -22,7 +23,7 @@ from asyncsync.model.errors import (
     RegistryUnavailable,
     Where,
 )
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.answers import Answer, codes, no_room
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.quirks import Way

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     DOCKER_CONFIG,
     DOCKER_LIST,
@@ -22,7 +23,6 @@ from asyncsync.model.manifest import (
     ImageManifest,
     Index,
 )
-from asyncsync.model.reference import Digest
 from asyncsync.transports.direct.graph import (
     Graph,
     Node,

@@ -14,7 +14,9 @@ from typing import Protocol
 
 from anyio import Event
 
-from asyncsync.model.reference import Digest, Place, Reference
+from asyncsync.model.digest import Digest
+from asyncsync.model.place import Place
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.lanes import Lanes
 
 

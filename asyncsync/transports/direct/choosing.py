@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import NoSuchPlatform, UnsupportedManifest, Where
 from asyncsync.model.manifest import ATTESTED_DIGEST, Descriptor, Index, RawManifest
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.graph import Node, stamped
 from asyncsync.transports.direct.rewriting import rewritten
 

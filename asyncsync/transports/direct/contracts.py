@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import Descriptor, RawManifest, Taken
-from asyncsync.model.reference import Digest, Place, Reference
+from asyncsync.model.place import Place
+from asyncsync.model.reference import Reference
 from asyncsync.transports.contracts import Manifests
 
 

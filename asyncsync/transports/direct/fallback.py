@@ -12,10 +12,11 @@ from typing import Any
 
 from anyio import Lock
 
+from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.errors import BlobsUnknown, DigestMismatch, RefusedByTarget, Where
 from asyncsync.model.job import Step
 from asyncsync.model.manifest import OCI_INDEX, ImageManifest, Index, RawManifest, parse_manifest
-from asyncsync.model.reference import Digest, Reference, referrers_tag
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.contracts import Target
 from asyncsync.transports.direct.graph import Node
 from asyncsync.transports.direct.rewriting import written

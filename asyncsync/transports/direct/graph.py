@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from typing import Self
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     IMAGE_CONFIGS,
     OCI_INDEX,
@@ -18,7 +19,6 @@ from asyncsync.model.manifest import (
     parse_manifest,
 )
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest
 from asyncsync.transports.direct.rewriting import rewritten
 
 SOURCE_DIGEST = "io.asyncsync.source.digest"

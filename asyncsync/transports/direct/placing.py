@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import BlobsUnknown, TypeRefused
 from asyncsync.model.events import Observe, Spared
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import Descriptor, Taken
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.blobs import Blobs, Brought, Need
 from asyncsync.transports.direct.contracts import Target
 from asyncsync.transports.direct.graph import Node, levels

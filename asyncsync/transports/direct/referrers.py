@@ -14,12 +14,14 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import BlobsUnknown, CopyError, RefusedByTarget
 from asyncsync.model.events import Noted
 from asyncsync.model.foreign import quoted
 from asyncsync.model.job import Step
 from asyncsync.model.manifest import ACCEPTED_TYPES, Descriptor, RawManifest, Taken
-from asyncsync.model.reference import Digest, Place, Reference
+from asyncsync.model.place import Place
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.choosing import unsupported
 from asyncsync.transports.direct.contracts import Source
 from asyncsync.transports.direct.fallback import Fallbacks

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import ATTESTATION
-from asyncsync.model.reference import Digest, is_tag
+from asyncsync.model.naming import is_tag
 from asyncsync.transports.direct.graph import counted
 
 # What cosign keeps at a tag of the digest that it speaks of (sigstore/cosign, “Signature spec”).

@@ -13,7 +13,8 @@ from anyio import CancelScope, move_on_after
 
 from asyncsync.model.errors import CopyError, TimedOut, Where
 from asyncsync.model.job import Step
-from asyncsync.model.reference import Place, Reference
+from asyncsync.model.place import Place
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.contracts import Source, Target, Upload
 from asyncsync.transports.direct.pace import Pace

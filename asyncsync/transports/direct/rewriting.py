@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX, RawManifest
-from asyncsync.model.reference import Digest
 
 
 def rewritten(

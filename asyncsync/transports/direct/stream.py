@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 
 from anyio import CancelScope, current_time
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, DigestMismatch, Where
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.retrying import may_retry, pause
 from asyncsync.transports.direct.contracts import Reading, Source
 from asyncsync.transports.direct.pace import Pace

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     CopyError,
     NoSuchPlatform,
@@ -29,7 +30,8 @@ from asyncsync.model.manifest import (
     platform_of,
 )
 from asyncsync.model.outcome import Copied
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.place import Registry
+from asyncsync.model.reference import Reference
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.adapting import other_form, other_forms
 from asyncsync.transports.direct.blobs import Blobs

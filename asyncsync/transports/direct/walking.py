@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from anyio import CapacityLimiter
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     DigestMismatch,
     NotFound,
@@ -23,7 +24,7 @@ from asyncsync.model.manifest import (
     RawManifest,
 )
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.choosing import belongs, chosen_of, supported, unsupported
 from asyncsync.transports.direct.graph import Graph, Node, became, counted, rebuilt, stamped
 from asyncsync.transports.together import every

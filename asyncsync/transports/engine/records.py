@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 
 LINE_BYTES_MAX = 4 * 1024 * 1024
 _LAYERS_MAX = 10_000  # ids remembered; no image has as many layers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
@@ -21,7 +22,7 @@ from asyncsync.model.events import Noted, Observe
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import Descriptor, ImageManifest, Index, parse_manifest, platform_of
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.transports.contracts import Manifests
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both

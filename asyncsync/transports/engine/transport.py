@@ -17,6 +17,7 @@ from anyio import move_on_after
 
 from asyncsync.credentials import Credentials, engine_auth
 from asyncsync.model.access import Credential
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
@@ -42,8 +43,9 @@ from asyncsync.model.events import (
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Copied
+from asyncsync.model.place import as_registry
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest, Reference, as_registry
+from asyncsync.model.reference import Reference
 from asyncsync.retrying import Retrying
 from asyncsync.transports.contracts import Manifests
 from asyncsync.transports.engine.failures import classify, is_local_missing

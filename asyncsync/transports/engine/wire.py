@@ -17,9 +17,9 @@ import aiodocker
 import aiohttp
 import anyio
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.foreign import shown
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest
 from asyncsync.transports.engine.finding import CALL_TIMEOUT
 from asyncsync.transports.engine.queue import Queue
 from asyncsync.transports.engine.records import Lines, Progress, StreamError

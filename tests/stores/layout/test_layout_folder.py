@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
 from asyncsync.model.platform import Platform
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout.folder import (
     BrokenLayout,
     Entry,
@@ -171,7 +171,7 @@ PUTS = """
 import sys
 from pathlib import Path
 from asyncsync.model.manifest import OCI_MANIFEST, Descriptor
-from asyncsync.model.reference import Digest
+from asyncsync.model.digest import Digest
 from asyncsync.stores.layout.folder import Entry, LayoutFolder
 layout = LayoutFolder.open(Path(sys.argv[1]), create=True)
 print("open", flush=True)

@@ -11,6 +11,7 @@ import pytest
 from parts import manifests
 from parts.places import Listener, MemorySource, MemoryTarget
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     BlobsUnknown,
     CopyError,
@@ -30,7 +31,8 @@ from asyncsync.model.manifest import (
     Taken,
 )
 from asyncsync.model.outcome import Copied
-from asyncsync.model.reference import Digest, Layout, Reference, Registry
+from asyncsync.model.place import Layout, Registry
+from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.stores.layout.folder import Entry, LayoutFolder

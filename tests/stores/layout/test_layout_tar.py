@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.manifest import OCI_MANIFEST, Descriptor
-from asyncsync.model.reference import Digest
 from asyncsync.stores.layout import index
 from asyncsync.stores.layout.archive import LayoutTar
 from asyncsync.stores.layout.archiving import LayoutTarWriter

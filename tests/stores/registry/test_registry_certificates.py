@@ -15,7 +15,7 @@ from scripted import Certificate, Scripted, manifest_answer, scripted, self_sign
 
 from asyncsync.model.access import Access
 from asyncsync.model.errors import TlsError, Where
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.certificates import certificate_folders, context_for
 
 

@@ -31,6 +31,7 @@ from scripted import (
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access, Credential
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     ConfigurationError,
     CopyError,
@@ -45,7 +46,7 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.job import Step
 from asyncsync.model.manifest import ACCEPTED_TYPES
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
 from asyncsync.stores.registry.notices import NOTICES_MAX, TEXT_MAX, Warn, nobody, warnings_in
 

@@ -28,6 +28,7 @@ from scripted import (
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access, Credential
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     BlobsUnknown,
     CopyError,
@@ -43,7 +44,7 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.job import Step
 from asyncsync.model.manifest import RawManifest
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
 from asyncsync.stores.registry.quirks import Quirks, Way, quirks
 

@@ -7,7 +7,7 @@ from yarl import URL
 
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.hosts import api_host, proxy_for, schemes
 
 CA = Path("ca.pem")

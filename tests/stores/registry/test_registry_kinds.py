@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     CopyError,
     DigestMismatch,
@@ -18,7 +19,7 @@ from asyncsync.model.manifest import (
     OCI_INDEX,
     OCI_MANIFEST,
 )
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.kinds import descriptor_of, manifest_of
 
 REF = Reference.parse("r.example/team/app:1")

@@ -14,9 +14,11 @@ from scripted import Scripted, digest_of, reply, scripted
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import RegistryUnavailable
 from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST
-from asyncsync.model.reference import Digest, Reference, Registry
+from asyncsync.model.place import Registry
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
 from asyncsync.stores.registry.listing import PAGES_MAX, REFERRERS_MAX, TAGS_MAX, next_page
 

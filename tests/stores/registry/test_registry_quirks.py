@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncsync.model.reference import Registry
+from asyncsync.model.place import Registry
 from asyncsync.stores.registry.hosts import api_host
 from asyncsync.stores.registry.quirks import Mounts, Quirks, Way, quirks
 from asyncsync.stores.registry.rates import Kind

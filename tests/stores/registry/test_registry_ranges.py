@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import RegistryUnavailable
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.answers import Answer
 from asyncsync.stores.registry.ranges import (
     between,

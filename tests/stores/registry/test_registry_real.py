@@ -13,6 +13,7 @@ from scripted import Bytes
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access, Credential
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     AuthenticationFailed,
     BlobsUnknown,
@@ -24,7 +25,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.manifest import Index, RawManifest, parse_manifest
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
 from asyncsync.stores.registry.quirks import Quirks, Way, quirks
 

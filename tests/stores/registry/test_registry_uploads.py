@@ -24,6 +24,7 @@ from scripted import Bytes, Scripted, digest_of, played, reply, scripted, self_s
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access, Credential
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     CopyError,
     DigestMismatch,
@@ -32,7 +33,7 @@ from asyncsync.model.errors import (
     RegistryUnavailable,
     Where,
 )
-from asyncsync.model.reference import Digest, Reference
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
 from asyncsync.stores.registry.quirks import Quirks, Way
 
