@@ -28,6 +28,7 @@ _DISK_THREADS = 32
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _METHODS: dict[type[paths.Place], tuple[str, ...]] = {
     paths.Base: ("GET", "HEAD"),
+    paths.Repositories: ("GET",),
     paths.Blob: ("GET", "HEAD", "DELETE"),
     paths.Uploads: ("POST",),
     paths.Upload: ("GET", "PATCH", "PUT", "DELETE"),
@@ -137,6 +138,8 @@ class Application:
         match request.method, place:
             case _, paths.Base():
                 return _base()
+            case _, paths.Repositories():
+                return self._manifests.repositories(request)
             case "HEAD", paths.Blob():
                 return self._blobs.head(place)
             case "GET", paths.Blob():

@@ -90,6 +90,10 @@ class Catalog:
             return None
         return raw
 
+    def repositories(self) -> list[str]:
+        """All that have a tag, in order (by code point)."""
+        return sorted(self._now().tags)
+
     def tags(self, repository: str) -> list[str] | None:
         """All its tags in order (by code point), or None if there is no such repository."""
         tags = self._now().tags.get(repository)

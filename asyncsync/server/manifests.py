@@ -112,24 +112,18 @@ class Manifests:
             await to_thread.run_sync(gone, limiter=self._index)
         return web.Response(status=202)
 
+    async def repositories(self, request: web.BaseRequest) -> web.StreamResponse:
+        """GET: the repositories, in pages where `n` asks for them."""
+        page, headers = _page_of(await self._on_disk(self._catalog.repositories), request)
+        return web.json_response({"repositories": page}, headers=headers)
+
     async def tags(self, request: web.BaseRequest, at: paths.Tags) -> web.StreamResponse:
         """GET: the tags of a repository, in pages where `n` asks for them."""
         found = await self._on_disk(lambda: self._catalog.tags(at.repository))
         if found is None:
             raise Refused(404, Code.NAME_UNKNOWN, f"there is no repository {at.repository}")
-        last, text = request.query.get("last"), request.query.get("n")
-        left = found if last is None else [tag for tag in found if tag > last]
-        headers = {}
-        if text is not None:
-            if _NUMBER.fullmatch(text) is None:
-                what = "n is a number of tags, from 0 up"
-                raise Refused(400, Code.PAGINATION_NUMBER_INVALID, what)
-            page = left[: int(text)]
-            if page and len(page) < len(left):
-                query = urlencode({"n": text, "last": page[-1]})
-                headers["Link"] = f'</v2/{at.repository}/tags/list?{query}>; rel="next"'
-            left = page
-        return web.json_response({"name": at.repository, "tags": left}, headers=headers)
+        page, headers = _page_of(found, request)
+        return web.json_response({"name": at.repository, "tags": page}, headers=headers)
 
     async def referrers(self, request: web.BaseRequest, at: paths.Referrers) -> web.StreamResponse:
         """GET: what refers to a manifest, whether that is there or not."""
@@ -166,6 +160,24 @@ class Manifests:
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._disk)
+
+
+def _page_of(found: list[str], request: web.BaseRequest) -> tuple[list[str], dict[str, str]]:
+    """What is asked for of sorted names, and a link to the next page where there is one.
+
+    (OCI distribution-spec, “Listing Tags”)
+    """
+    last, text = request.query.get("last"), request.query.get("n")
+    left = found if last is None else [name for name in found if name > last]
+    if text is None:
+        return left, {}
+    if _NUMBER.fullmatch(text) is None:
+        raise Refused(400, Code.PAGINATION_NUMBER_INVALID, "n is a number of names, from 0 up")
+    page = left[: int(text)]
+    if not page or len(page) == len(left):
+        return page, {}
+    query = urlencode({"n": text, "last": page[-1]})
+    return page, {"Link": f'<{request.path}?{query}>; rel="next"'}
 
 
 def _named(said: str, data: bytes, reference: str | Digest) -> RawManifest:

@@ -25,6 +25,11 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class Repositories:
+    """`/v2/_catalog`: which repositories there are (docker's registry API, “Catalog”)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
     """`/v2/<name>/blobs/<digest>`."""
 
@@ -70,7 +75,7 @@ class Referrers:
     digest: Digest
 
 
-Place: TypeAlias = Base | Blob | Uploads | Upload | Manifest | Tags | Referrers
+Place: TypeAlias = Base | Repositories | Blob | Uploads | Upload | Manifest | Tags | Referrers
 
 
 def place(path: str) -> Place:
@@ -80,6 +85,8 @@ def place(path: str) -> Place:
     """
     if path in ("/v2", "/v2/"):
         return Base()
+    if path == "/v2/_catalog":  # no repository's name begins with `_`
+        return Repositories()
     match path.split("/"):
         case ["", "v2", *name, "tags", "list"]:
             return Tags(_repository(name))

@@ -222,3 +222,26 @@ def test_a_repository_lists_its_own_referrers_and_those_without_a_name(
     served.put_manifest("team/app", tag, images.OCI_INDEX, json.dumps(fallback).encode())
     answer = ask(served.host, "GET", f"/v2/team/other/referrers/{image.digest}")
     assert {each["digest"] for each in answer.json["manifests"]} == {nameless}
+
+
+def test_the_catalog_names_the_repositories_in_pages(served: ServedFolder) -> None:
+    for repository in ("team/b", "c", "team/a"):
+        served.put_image(repository, "1")
+    served.put_image("nameless", None)
+    whole = ask(served.host, "GET", "/v2/_catalog")
+    assert whole.json == {"repositories": ["c", "team/a", "team/b"]}
+    first = ask(served.host, "GET", "/v2/_catalog?n=2")
+    assert first.json == {"repositories": ["c", "team/a"]}
+    link = first.headers["Link"]
+    assert link.endswith('>; rel="next"')
+    rest = ask(served.host, "GET", link[1 : link.index(">")])
+    assert (rest.json, "Link" in rest.headers) == ({"repositories": ["team/b"]}, False)
+    assert ask(served.host, "GET", "/v2/_catalog?n=x").status == 400
+    assert ask(served.host, "PUT", "/v2/_catalog", b"").status == 405
+
+
+def test_the_catalog_has_the_form_of_a_real_registrys(registry: Registry, namespace: str) -> None:
+    """Ours is tested above; this is what clients are used to."""
+    registry.put_image(f"{namespace}/app", "1")
+    told = ask(registry.host, "GET", f"/v2/_catalog?n=1&last={namespace}")
+    assert told.json == {"repositories": [f"{namespace}/app"]}
