@@ -251,7 +251,7 @@ def test_what_the_action_is_given_for_the_direct_way_reaches_the_command(
     (source / ".github/workflows").mkdir(parents=True)
     inputs = {
         "via": "engine", "platform": "linux/amd64,linux/arm64", "with-referrers": "true",
-        "limit-rate": "20MiB/s",
+        "limit-rate": "20MiB/s", "from": "oci:./carried in",
     }  # fmt: skip
     given = "".join(f'          {name}: "{value}"\n' for name, value in inputs.items())
     workflow = OTHERS_WORKFLOW.replace("          list: mine.txt\n", f"          list: x\n{given}")
@@ -264,8 +264,9 @@ def test_what_the_action_is_given_for_the_direct_way_reaches_the_command(
     job = runner.push(".github/workflows/mirror.yaml").job("mirror")
     assert job.conclusion == "failure"
     assert (
-        "--via engine cannot do several platforms of an image (linux/amd64, linux/arm64) "
-        "and --with-referrers and --limit-rate. Leave that out, or take --via direct."
+        "--via engine cannot do an OCI layout (oci:./carried in) and several platforms of an image "
+        "(linux/amd64, linux/arm64) and --with-referrers and --limit-rate. "
+        "Leave that out, or take --via direct."
     ) in job.log
 
 
