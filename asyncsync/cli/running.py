@@ -18,7 +18,7 @@ from asyncsync.cli.ending import FAILED, Ending
 from asyncsync.cli.following import follow
 from asyncsync.cli.live import live
 from asyncsync.cli.output import Output
-from asyncsync.cli.settings import Given, Settings, how_to_log, settings
+from asyncsync.cli.settings import Given, Settings, check_hosts, how_to_log, settings
 from asyncsync.cli.telling import Telling
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.planning import part
@@ -51,6 +51,7 @@ def run(ending: Ending, images: str, given: Given) -> int:
         ending.page.mask(ending.secrets, names=chosen.names)
     text = files.list_text(images)
     plan = planned(lists.read(text, images, chosen.from_), [chosen.to], chosen.platforms)
+    check_hosts(chosen.access, plan)
     if chosen.shard:
         plan = part(plan, chosen.shard)
     _check(chosen, images, ours=wrote(text))

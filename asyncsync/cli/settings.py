@@ -13,8 +13,8 @@ from asyncsync.cli.environment import Variables, credential, destination, variab
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
-from asyncsync.model.job import Destination, Shard
-from asyncsync.model.place import Layout
+from asyncsync.model.job import Destination, Plan, Shard
+from asyncsync.model.place import Layout, Registry
 from asyncsync.model.platform import Platform
 from asyncsync.reporting.log import Level, LogFormat
 
@@ -176,6 +176,28 @@ def _access(given: Given, proxies: Mapping[str, str]) -> Access:
         insecure=frozenset(given["insecure_skip_verify"]),
         mirrors=mirrors,
     )
+
+
+def check_hosts(access: Access, plan: Plan) -> None:
+    """Raise ConfigurationError for a host that is told without the port it has in the plan.
+
+    A port makes another registry, so what is told of the host would hold for nobody.
+    """
+    ends = {end.place for job in plan.jobs for end in (job.source, job.target)}
+    named = {place.host for place in ends if isinstance(place, Registry)}
+    urls = (url for mirrors in access.mirrors.values() for url in mirrors)
+    named.update(url.partition("://")[2].partition("/")[0] for url in urls)
+    for option, told in (
+        ("--plain-http", access.plain_http),
+        ("--insecure-skip-verify", access.insecure),
+        ("--mirror", access.mirrors),
+    ):
+        for host in sorted({*told} - named):
+            if with_port := sorted(other for other in named if other.startswith(f"{host}:")):
+                raise ConfigurationError(
+                    f"{option} {host} says nothing of {with_port[0]}, which is another registry. "
+                    f"Write {option} {with_port[0]}{'=URL' if option == '--mirror' else ''}."
+                )
 
 
 def where_to(option: Destination | None, variables: Variables) -> Destination:

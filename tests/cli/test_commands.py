@@ -226,6 +226,42 @@ def test_a_wrong_command_is_a_message_and_touches_nothing(args: tuple[str, ...])
 
 
 @pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("--plain-http", "s.example"), "Write --plain-http s.example:5000."),
+        (("--insecure-skip-verify", "t.example"), "Write --insecure-skip-verify t.example:81."),
+        (
+            ("--mirror", "s.example=https://mirror.example"),
+            "--mirror s.example says nothing of s.example:5000, which is another registry. "
+            "Write --mirror s.example:5000=URL.",
+        ),
+    ],
+)
+def test_a_host_without_the_port_that_it_has_in_the_list_is_a_mistake(
+    args: tuple[str, ...], told: str
+) -> None:
+    write("s.example:5000/team/a:1\n")
+    ended = call("sync", "--to", "t.example:81/x", *args)
+    assert ended.exit_code == 2
+    assert ended.stderr.strip().endswith(told)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--plain-http", "s.example:5000"),
+        ("--plain-http", "other.example"),
+        ("--plain-http", "s.example", "--mirror", "s.example:5000=http://s.example"),
+        ("--mirror", "docker.io=https://mirror.example"),
+    ],
+)
+def test_a_host_that_is_no_part_of_the_list_may_be_told_of(args: tuple[str, ...]) -> None:
+    write("s.example:5000/team/a:1\n")
+    ended = call("sync", "--to", "t.example", "--via", "engine", *args)
+    assert "No Docker Engine answers" in ended.stderr
+
+
+@pytest.mark.parametrize(
     ("variable", "text"),
     [
         ("REGISTRY", "https://host/"),
