@@ -35,7 +35,7 @@ from asyncsync.transports.engine.queue import Queue
 from asyncsync.transports.engine.wire import Idle
 
 SOURCE, TARGET = Reference.parse("s.example/a:1"), Reference.parse("t.example/team/a:1")
-ARM64 = Platform.parse("linux/arm64")
+AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 PULL_NAME = f"s.example/a@{image('c').digest}"
 DOWNLOADING = {"status": "Downloading", "id": "layer", "progressDetail": {"current": 5, "total": 9}}
 
@@ -106,6 +106,24 @@ async def test_a_copy_is_what_the_target_itself_confirms(stage: Stage) -> None:
         PULL_NAME: f"id of {PULL_NAME}",
         str(TARGET): f"id of {PULL_NAME}",
     }
+
+
+@pytest.mark.parametrize(
+    ("clean", "platforms", "looks"),
+    [
+        (False, (), [str(TARGET)]),
+        (True, (), [PULL_NAME, str(TARGET)]),
+        (False, (AMD64,), [PULL_NAME, str(TARGET)]),
+    ],
+    ids=["plain", "to clean", "to check its platform"],
+)
+async def test_the_engine_is_not_asked_what_nobody_wants_to_know(
+    stage: Stage, clean: bool, platforms: tuple[Platform, ...], looks: list[str]
+) -> None:
+    stage.registries.put(SOURCE, index(amd64=image("c")))
+    await stage.copy(job(SOURCE, TARGET, *platforms), clean=clean)
+    asked = stage.engine.asked("GET /v1.41/images/")
+    assert asked == [f"GET /v1.41/images/{name}/json" for name in looks]
 
 
 @pytest.mark.parametrize("step", ["tag", "push"])

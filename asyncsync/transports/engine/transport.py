@@ -205,9 +205,12 @@ class EngineTransport:
                 work.observe(BytesMoved(work.job, more))
 
         with _speaking_of(work, Step.PULL):
-            if held.ours is None:  # before the first attempt: a broken one may have brought it
+            # Before the first attempt: a broken one may have brought it. Only cleaning asks.
+            if self._clean and held.ours is None:
                 held.ours = await self._engine.inspect(work.pull_name) is None
             await self._engine.pull(work.pull_name, work.source_auth, moved, work.wanted)
+            if not work.job.platforms:
+                return
             image = await self._engine.inspect(work.pull_name) or {}
         given = Platform(
             str(image.get("Os")), str(image.get("Architecture")), image.get("Variant") or None
