@@ -167,6 +167,8 @@ def choose(
         return Choice("engine", "as asked")
     if beyond:
         return Choice("direct", f"no engine can do {beyond}")
+    if settings.access.mirrors:  # an engine that is named may have the same ones as its own
+        return Choice("direct", "no engine can be told of --mirror")
     if no_engine:
         return Choice("direct", f"{no_engine[0].lower()}{no_engine[1:]}")
     return Choice("engine", "if one answers")

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.place import Layout
 from asyncsync.settings import Settings, Via, choose
@@ -48,6 +49,8 @@ def test_an_engine_is_taken_where_one_may_answer_and_else_the_direct_way_says_wh
         (Settings(limit_rate=1e6), (), "no engine can do --limit-rate"),
         (Settings(limit_rate=1e6, with_referrers=True), ("linux/amd64",),
          "no engine can do --with-referrers and --limit-rate"),
+        (Settings(access=Access(mirrors={"docker.io": ("https://mirror.example",)})), (),
+         "no engine can be told of --mirror"),
     ],
 )  # fmt: skip
 def test_what_no_engine_can_do_makes_it_direct_and_is_told(
