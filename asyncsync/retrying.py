@@ -18,7 +18,7 @@ from asyncsync.model.errors import CopyError, EngineLost, RateLimited
 T = TypeVar("T")
 Tell: TypeAlias = Callable[[int, float, CopyError], None]  # attempt that follows, wait, error
 
-BACKOFF_SECONDS = 1.0  # the first wait is somewhere below it, each further one below its double
+BACKOFF_SECONDS = 1.0  # the first wait is between its half and it, each further one doubles that
 BACKOFF_SECONDS_MAX = 60.0
 RATE_LIMITED_SECONDS = 10.0  # where a registry says 429 without Retry-After; engines drop theirs
 RETRY_AFTER_SECONDS_MAX = 15 * 60.0  # longer is a spent quota: the image fails, with that advice
@@ -37,17 +37,17 @@ def may_retry(error: CopyError, attempt: int, retries: int) -> bool:
 def pause(error: CopyError, attempt: int, chance: float) -> float:
     """Seconds to wait after `attempt` failed; `chance`, from 0 to 1, spreads many workers out.
 
-    Exponential backoff with full jitter; what the registry asks for is a floor; an engine that
-    restarts is waited for without jitter, since a short draw would only waste an attempt.
+    Exponential backoff. Half of it is jitter and not all: three short draws would be over before a
+    registry that restarts is back. What a registry asks for is a floor; an engine that restarts is
+    waited for without jitter, since a short draw would only waste an attempt.
     """
     doubled = 2.0 ** min(attempt - 1, 10)  # past every bound below
     if isinstance(error, EngineLost):
         return min(BACKOFF_SECONDS_MAX, ENGINE_SECONDS * doubled)
     if error.retry_after is not None:
         return error.retry_after + chance * BACKOFF_SECONDS
-    if isinstance(error, RateLimited):
-        return min(BACKOFF_SECONDS_MAX, RATE_LIMITED_SECONDS * doubled) * (0.5 + chance / 2)
-    return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * doubled) * chance
+    first = RATE_LIMITED_SECONDS if isinstance(error, RateLimited) else BACKOFF_SECONDS
+    return min(BACKOFF_SECONDS_MAX, first * doubled) * (0.5 + chance / 2)
 
 
 @dataclass(frozen=True, slots=True)

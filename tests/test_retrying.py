@@ -52,8 +52,12 @@ def test_only_transient_failures_are_tried_again_and_unknown_ones_once(
 
 @given(st.integers(1, 40), st.floats(0, 1))
 def test_waits_are_spread_over_a_doubling_and_bounded_range(attempt: int, chance: float) -> None:
-    wait = pause(unavailable(), attempt, chance)
-    assert 0 <= wait <= min(BACKOFF_SECONDS_MAX, 2 ** (attempt - 1))
+    wait, most = pause(unavailable(), attempt, chance), min(BACKOFF_SECONDS_MAX, 2 ** (attempt - 1))
+    assert most / 2 <= wait <= most
+
+
+def test_a_registry_that_restarts_in_three_seconds_is_waited_for() -> None:
+    assert sum(pause(unavailable(), attempt, 0.0) for attempt in (1, 2, 3)) >= 3
 
 
 @given(st.floats(0, RETRY_AFTER_SECONDS_MAX), st.floats(0, 1))
@@ -92,8 +96,8 @@ async def test_the_loop_waits_as_told_and_tells_what_it_does() -> None:
     retrying = Retrying(3, chance=lambda: 0.5, sleep=sleep)
     result = await retrying.run(flaky, lambda number, wait, error: told.append((number, wait)))
     assert result == "done"
-    assert slept == [0.5, 7.5]
-    assert told == [(2, 0.5), (3, 7.5)]
+    assert slept == [0.75, 7.5]
+    assert told == [(2, 0.75), (3, 7.5)]
 
 
 async def test_the_last_failure_leaves_as_it_is() -> None:
