@@ -230,9 +230,10 @@ class TlsError(CopyError):
     def advice(self) -> str:
         host = self.where.registry
         return (
-            f"If it is meant to speak no TLS: --plain-http {host}, and if an engine copies, "
-            "insecure-registries in its daemon.json. Else trust its CA: --ca-file FILE, or "
-            f"/etc/docker/certs.d/{host}/ca.crt, which an engine needs in any case."
+            f"Trust its CA: --ca-file FILE, or /etc/docker/certs.d/{host}/ca.crt, which an engine "
+            f"needs in any case; to check nothing: --insecure-skip-verify {host}. If it is meant "
+            f"to speak no TLS: --plain-http {host}, and for an engine insecure-registries in its "
+            "daemon.json. No engine is needed with --via direct."
         )
 
 

@@ -75,6 +75,8 @@ def test_a_certificate_is_trusted_by_either_way() -> None:
     advice = TlsError("", Where("r.example:5000")).advice()
     assert "--ca-file FILE, or /etc/docker/certs.d/r.example:5000/ca.crt" in advice
     assert "--plain-http r.example:5000" in advice
+    assert "--insecure-skip-verify r.example:5000" in advice
+    assert "--via direct" in advice
 
 
 def test_an_engine_that_is_absent_is_not_needed() -> None:
