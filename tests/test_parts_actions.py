@@ -451,6 +451,23 @@ def test_secrets_and_what_is_masked_later_are_hidden(repository: Repository) -> 
     assert job.steps[1].log == "*** ***"
 
 
+@pytest.mark.parametrize(
+    ("env", "shown"),
+    [
+        ("{}", "s3cret"),
+        ("{A: '${{ secrets.OTHER }}'}", "s3cret"),
+        ("{A: '${{ Secrets.key }}'}", "***"),
+        ("{A: '${{ toJSON(secrets) }}'}", "***"),
+    ],
+)
+def test_a_job_hides_only_secrets_that_it_names(
+    env: str, shown: str, repository: Repository
+) -> None:
+    steps = f"- {{run: echo s3cret, env: {env}}}"
+    job = repository.steps(steps, secrets={"KEY": "s3cret", "OTHER": "x"})
+    assert job.steps[0].log == shown
+
+
 def test_overlapping_masks_are_one() -> None:
     assert Masks("abc", "bcd", "", " ").hide("xabcdx abc") == "x***x ***"
 

@@ -61,6 +61,12 @@ def destination(variables: Variables) -> Destination | None:
     return variable(variables, "REGISTRY", Destination.parse)
 
 
+def names(variables: Variables) -> tuple[str, ...]:
+    """Where images go, and as whom, as it is written: a CI system may hold these as secrets."""
+    told = ("REGISTRY", "NAMESPACE", "REGISTRY_NAMESPACE", "REGISTRY_USER")
+    return tuple(filter(None, (variables.get(name, "").strip() for name in told)))
+
+
 def credential(
     variables: Variables, to: Destination, *, user: str | None = None, password: str | None = None
 ) -> Credential | None:

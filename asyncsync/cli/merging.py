@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from asyncsync.cli.ending import FAILED, Ending
+from asyncsync.cli.environment import names
 from asyncsync.cli.files import check_writable, list_text, reason, replace
 from asyncsync.cli.output import Output
 from asyncsync.model.errors import ConfigurationError, ListError
@@ -35,6 +36,8 @@ def run(
     output: Literal["table", "json"],
 ) -> int:
     """Carry out `asyncsync merge` and return its exit code. Raises ConfigurationError."""
+    if ending.page:
+        ending.page.mask((), names=names(os.environ))
     plan = _read(plan_file, read_plan) if plan_file else None
     read = [_read(path, read_report) for path in reports]
     whole = merged(read, plan)
@@ -82,8 +85,7 @@ def _check(
     But a list that an earlier run wrote may be replaced by what is left of it, as by `sync`.
     """
     taken = {_real(path): "what is merged" for path in read}
-    names = {outcome.job.at.file for outcome in whole.outcomes}
-    images = {_real(name) for name in names}
+    images = {_real(name) for name in {outcome.job.at.file for outcome in whole.outcomes}}
     if failed_list:
         images = {path for path in images if path != _real(failed_list) or not _ours(path)}
     taken |= dict.fromkeys(images, "a list of images")

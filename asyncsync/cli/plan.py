@@ -40,6 +40,7 @@ def plan(
     import os
     import sys
 
+    from asyncsync.cli.environment import names
     from asyncsync.cli.files import read_list, reason
     from asyncsync.cli.output import Output
     from asyncsync.cli.settings import where_to, which_platforms
@@ -51,6 +52,8 @@ def plan(
     from asyncsync.reporting.table import plan_lines
 
     ending.name_list(images)
+    if ending.page:
+        ending.page.mask((), names=names(os.environ))
     destination = where_to(to, os.environ)
     chosen = which_platforms(platforms, os.environ)
     whole = planned(read_list(images, from_), [destination], chosen)

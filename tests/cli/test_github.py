@@ -201,6 +201,18 @@ def test_a_name_that_the_page_writes_in_another_way_is_masked_in_that_way_too(
     assert "::add-mask::robot&#36;<!---->sync" in commands(told.stderr)
 
 
+def test_a_plan_and_a_merge_mask_such_names_as_well(workflow: Workflow, tmp_path: Path) -> None:
+    workflow.write("# nothing yet\n")
+    login = {"REGISTRY": "www.r.example", "REGISTRY_USER": "robot$sync"}
+    told = workflow("plan", "lists/images.yaml", "--output", "json", **login)
+    masks = ["::add-mask::www&#46;<!---->r.example", "::add-mask::robot&#36;<!---->sync"]
+    assert commands(told.stderr) == masks
+    (tmp_path / "plan.json").write_text(told.stdout)
+    told = workflow("merge", "--plan", str(tmp_path / "plan.json"), **login)
+    assert told.exit_code == 0
+    assert commands(told.stderr) == masks
+
+
 @pytest.mark.parametrize("output", ["table", "json"])
 @pytest.mark.parametrize("kept", ["stdout", "stderr", "both, through a pipe"])
 def test_no_mask_gets_into_a_file(output: str, kept: str, workflow: Workflow) -> None:

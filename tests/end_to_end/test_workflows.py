@@ -623,7 +623,7 @@ def test_a_short_secret_costs_a_large_list_no_deadline(
 ) -> None:
     """GitHub drops an output of a job that contains a secret, be it as short as 20."""
     put("a:1")
-    github.secrets["PORT"] = "20"
+    github.secrets["REGISTRY_NAMESPACE"] = "20"
     github.write(*github.named("a:1"), to="images-large.yaml")
     run = github.runner().push(LARGE)
     assert run.conclusion == "success"

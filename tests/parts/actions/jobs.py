@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from parts.expressions import (
 )
 
 _MATRIX_MAX = 256  # jobs of one matrix
+_EVERY_SECRET = re.compile(r"\{\{[^}]*\bsecrets\b(?!\.)")  # toJSON(secrets), secrets[…]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,6 @@ class Jobs:
     workflow: Workflow
     folder: Path
     contexts: Mapping[str, Value]  # github, inputs, vars, secrets
-    masks: tuple[str, ...]
     variables: Mapping[str, str]
     stand_ins: Mapping[str, StandIn]
     cancellation: Cancellation
@@ -124,7 +125,7 @@ class Jobs:
         contexts["github"] = {**(github if isinstance(github, Mapping) else {}), "job": plan.id}
         machine = Machine(
             folder=self.folder / f"{plan.id}-{index}", variables=self.variables,
-            masks=Masks(*self.masks), contexts=contexts, cancellation=self.cancellation,
+            masks=Masks(*self._secrets(plan)), contexts=contexts, cancellation=self.cancellation,
             grace=self.grace, seconds_a_minute=self.seconds_a_minute,
         )  # fmt: skip
         for written in (self.workflow.env, plan.env):
@@ -146,6 +147,16 @@ class Jobs:
             env=env, steps=done, outputs=outputs, own_annotations=tuple(log.annotations),
             workspace=machine.workspace, left_behind=left_behind,
         )  # fmt: skip
+
+    def _secrets(self, plan: JobPlan) -> Iterator[str]:
+        """What a job hides: the secrets that it names, since it is given no others."""
+        written = f"{plan} {self.workflow.env}"
+        every = _EVERY_SECRET.search(written)
+        secrets = self.contexts["secrets"]
+        for name, value in secrets.items() if isinstance(secrets, Mapping) else ():
+            named = re.search(rf"\bsecrets\.{name}\b", written, re.IGNORECASE)
+            if named or every or name == "GITHUB_TOKEN":
+                yield text_of(value)
 
     def _status_functions(self, above: Sequence[Status]) -> Mapping[str, Callable[[], bool]]:
         cancelled = self.cancellation.happened

@@ -137,7 +137,7 @@ class Runner:
         cancellation = Cancellation(cancel_when) if cancel_when else Cancellation()
         jobs = Jobs(
             workflow=workflow, folder=folder, contexts=contexts, variables=self._variables,
-            masks=tuple(all_secrets.values()), cancellation=cancellation, grace=self._grace,
+            cancellation=cancellation, grace=self._grace,
             stand_ins=built_in(self._source, self._edit, artifacts) | dict(self._stand_ins),
             seconds_a_minute=self._seconds_a_minute,
         )  # fmt: skip
