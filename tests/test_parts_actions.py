@@ -962,3 +962,59 @@ def test_artifacts_outlive_their_jobs(repository: Repository) -> None:
     )
     assert list(run.artifacts) == ["part-a", "part-b"]
     assert "Artifact not found for name: none" in last.annotations[0].message
+
+
+def test_failed_jobs_run_again_with_what_follows_and_nothing_else(repository: Repository) -> None:
+    workflow = """
+    on: push
+    jobs:
+      first:
+        runs-on: ubuntu-latest
+        outputs: {told: "${{ steps.tell.outputs.told }}"}
+        steps: [{id: tell, run: 'echo told=$GITHUB_RUN_ATTEMPT >>"$GITHUB_OUTPUT"'}]
+      parts:
+        needs: first
+        runs-on: ubuntu-latest
+        strategy: {fail-fast: false, matrix: {part: [1, 2]}}
+        steps: [{run: 'test $GITHUB_RUN_ATTEMPT -ge ${{ matrix.part }}'}]
+      last:
+        needs: [first, parts]
+        if: always()
+        runs-on: ubuntu-latest
+        steps: [{run: 'echo "${{ needs.first.outputs.told }} ${{ needs.parts.result }}"'}]
+    """
+    first = repository.runner(workflow).push(PATH)
+    assert first.job("last").log == "1 failure"
+    second = first.rerun_failed()
+    assert [job is before for job, before in zip(second.jobs, first.jobs, strict=True)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert second.job("last").log == "1 success"
+    assert second.conclusion == "success"
+
+
+def test_an_artifact_of_which_two_attempts_left_one_cannot_be_got(repository: Repository) -> None:
+    """Not even with `overwrite`: which one GitHub gives is not certain."""
+    workflow = """
+    on: push
+    jobs:
+      leave:
+        runs-on: ubuntu-latest
+        steps:
+          - run: echo $GITHUB_RUN_ATTEMPT >a
+          - uses: actions/upload-artifact@v7
+            with: {name: "${{ vars.NAME || format('a-{0}', github.run_attempt) }}", path: a}
+          - run: exit 1
+      get:
+        needs: leave
+        if: always()
+        runs-on: ubuntu-latest
+        steps:
+          - {uses: actions/download-artifact@v8, with: {pattern: "a*"}}
+          - run: cat a*/a
+    """
+    told = repository.runner(workflow).push(PATH).rerun_failed().job("get").log
+    assert told == "1\n2"
+    with pytest.raises(WorkflowRefused, match="two attempts have left a"):
+        runner = repository.runner(workflow, settings={"NAME": "a"})
+        runner.push(PATH).rerun_failed()

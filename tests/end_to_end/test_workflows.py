@@ -618,6 +618,37 @@ def test_a_part_that_left_no_report_is_not_forgotten(
     assert [line for line in failed if not line.startswith("#")] == missing
 
 
+def test_failed_parts_alone_are_run_again_and_the_summary_tells_all(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    """What was copied is not copied again, and what failed before is not told any more."""
+    put("a:1")
+    github.write(*github.named("a:1", "late:1"), to="images-large.yaml")
+    first = github.runner().dispatch(LARGE, inputs={"shards": "2"})
+    assert [job.conclusion for job in first.jobs_of("sync")] == ["success", "failure"]
+    put("late:1")
+    second = first.rerun_failed()
+    assert second.conclusion == "success", "\n".join(job.log for job in second.jobs)
+    assert second.jobs_of("sync")[0] is first.jobs_of("sync")[0]
+    assert "2 copied" in second.job("summary").summary
+    assert "failed" not in second.job("summary").summary
+
+
+def test_a_destination_mended_between_two_attempts_is_the_summarys_too(
+    github: GitHub, put: Callable[[str], None], namespace: str
+) -> None:
+    put("a:1")
+    github.write(*github.named("a:1"), to="images-large.yaml")
+    right, github.secrets["REGISTRY"] = github.secrets["REGISTRY"], "127.0.0.1:1"
+    first = github.runner().push(LARGE)
+    assert [job.conclusion for job in first.jobs] == ["success", "failure", "failure"]
+    github.secrets["REGISTRY"] = right
+    second = first.rerun_failed()
+    assert second.conclusion == "success", "\n".join(job.log for job in second.jobs)
+    assert "1 copied" in second.job("summary").summary
+    assert github.target.tags(f"of_{namespace}/the__team/a") == ["1"]
+
+
 def test_a_short_secret_costs_a_large_list_no_deadline(
     github: GitHub, put: Callable[[str], None]
 ) -> None:

@@ -82,6 +82,7 @@ class Jobs:
     cancellation: Cancellation
     grace: Grace
     seconds_a_minute: float
+    kept: tuple[JobResult, ...] = ()  # of the attempt before; what succeeded is not run again
 
     def run(self) -> Iterator[JobResult]:
         """Run them all. A job that does not run has one result: skipped, or cancelled."""
@@ -106,6 +107,7 @@ class Jobs:
         except ExpressionFailed as error:
             yield _failed(plan, error)
             return
+        kept = self._kept(plan, results)
         ends = False
         for index, matrix in enumerate(combinations):
             total = len(combinations)
@@ -113,11 +115,22 @@ class Jobs:
             scope = scope.having(matrix=matrix or None, strategy=strategy)
             try:
                 about = _about(plan, scope, matrix)
-                result = about if ends else self._one(plan, scope, about, index)
+                result = about if ends else kept.get(about.name)
+                result = result or self._one(plan, scope, about, index)
             except ExpressionFailed as error:
                 result = _failed(plan, error)
             ends = (fail_fast and result.conclusion == "failure") or result.result == "cancelled"
             yield result
+
+    def _kept(
+        self, plan: JobPlan, results: Mapping[str, list[JobResult]]
+    ) -> Mapping[str, JobResult]:
+        """What is not run again: successes that follow upon nothing that was."""
+        above = [result for job in self.workflow.ancestors(plan.id) for result in results[job]]
+        if not all(any(result is kept for kept in self.kept) for result in above):
+            return {}
+        ours = (result for result in self.kept if result.id == plan.id)
+        return {result.name: result for result in ours if result.conclusion == "success"}
 
     def _one(self, plan: JobPlan, scope: Scope, about: JobResult, index: int) -> JobResult:
         contexts = {**scope.contexts}

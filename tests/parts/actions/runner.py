@@ -29,6 +29,7 @@ class Run:
     conclusion: Status
     permissions: Value
     concurrency: Value
+    rerun_failed: Callable[[], Run]  # the button: failed jobs again, and what follows upon them
 
     def job(self, name: str) -> JobResult:
         """The one job with this id or name. A job with a matrix has a name for each."""
@@ -129,17 +130,41 @@ class Runner:
         number = 1 + len(list(self._folder.glob("run-*")))
         folder = self._folder / f"run-{number}"
         artifacts = Artifacts(folder / "artifacts")
+
+        def attempt(count: int, before: tuple[JobResult, ...]) -> Run:
+            return self._attempt(
+                workflow, folder / f"attempt-{count}", artifacts,
+                self._github(event_name, workflow, event, typed, number, count), typed,
+                secrets=secrets, cancel_when=cancel_when if count == 1 else None, kept=before,
+                again=lambda done: attempt(count + 1, done),
+            )  # fmt: skip
+
+        return attempt(1, ())
+
+    def _attempt(
+        self,
+        workflow: Workflow,
+        folder: Path,
+        artifacts: Artifacts,
+        github: Mapping[str, Value],
+        typed: Mapping[str, Value],
+        *,
+        secrets: Mapping[str, str] | None,
+        cancel_when: Callable[[str], bool] | None,
+        kept: tuple[JobResult, ...],
+        again: Callable[[tuple[JobResult, ...]], Run],
+    ) -> Run:
+        artifacts.begin_attempt()
         all_secrets = {"GITHUB_TOKEN": _TOKEN, **(self._secrets if secrets is None else secrets)}
         contexts: dict[str, Value] = {
-            "github": self._github(event_name, workflow, event, typed, number),
-            "inputs": typed, "vars": self._settings, "secrets": all_secrets,
+            "github": github, "inputs": typed, "vars": self._settings, "secrets": all_secrets,
         }  # fmt: skip
         cancellation = Cancellation(cancel_when) if cancel_when else Cancellation()
         jobs = Jobs(
             workflow=workflow, folder=folder, contexts=contexts, variables=self._variables,
             cancellation=cancellation, grace=self._grace,
             stand_ins=built_in(self._source, self._edit, artifacts) | dict(self._stand_ins),
-            seconds_a_minute=self._seconds_a_minute,
+            seconds_a_minute=self._seconds_a_minute, kept=kept,
         )  # fmt: skip
         done = tuple(jobs.run())
         scope = Scope(contexts)
@@ -147,6 +172,7 @@ class Runner:
             name=fill_text(workflow.run_name, scope) or workflow.name, jobs=done,
             artifacts=artifacts.paths, permissions=workflow.permissions,
             concurrency=fill(workflow.concurrency, scope), conclusion=_conclusion(done),
+            rerun_failed=lambda: again(done),
         )  # fmt: skip
 
     def _github(
@@ -156,6 +182,7 @@ class Runner:
         event: Mapping[str, Value],
         inputs: Mapping[str, Value],
         number: int,
+        attempt: int,
     ) -> Mapping[str, Value]:
         pull = event_name == "pull_request"
         ref = "refs/pull/7/merge" if pull else f"refs/heads/{self._branch}"
@@ -172,7 +199,7 @@ class Runner:
             "head_ref": "patch" if pull else "", "base_ref": self._branch if pull else "",
             "event_name": event_name, "event": {**event, **by_hand, "repository": repository},
             "run_id": str(1_000_000 + number), "run_number": str(number),
-            "run_attempt": "1", "workflow": workflow.name, "actor": owner,
+            "run_attempt": str(attempt), "workflow": workflow.name, "actor": owner,
             "workflow_ref": f"{self._repository}/{workflow.path}@{ref}",
             "triggering_actor": owner, "server_url": _SERVER, "api_url": "https://api.github.com",
             "token": _TOKEN,

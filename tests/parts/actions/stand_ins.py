@@ -82,11 +82,17 @@ def built_in(
 
 
 class Artifacts:
-    """The artifacts of one run, each a folder of `folder`; they outlive its jobs."""
+    """The artifacts of one run, each a folder of `folder`; they outlive its jobs and attempts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True)
+        self._earlier: set[str] = set()  # of earlier attempts
+        self._twice: set[str] = set()
+
+    def begin_attempt(self) -> None:
+        """What is there by now is an earlier attempt's."""
+        self._earlier = set(self.paths)
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -109,7 +115,9 @@ class Artifacts:
             raise StepFailed(f"The path for one of the files in artifact is not valid: {wrong[0]}.")
         target = self._folder / name
         if target.exists():
-            if inputs.get("overwrite") != "true":
+            if name in self._earlier:
+                self._twice.add(name)
+            elif inputs.get("overwrite") != "true":
                 raise StepFailed(
                     "Failed to CreateArtifact: Received non-retryable error: Failed request: (409) "
                     "Conflict: an artifact with this name already exists on the workflow run"
@@ -130,15 +138,25 @@ class Artifacts:
                 raise StepFailed(
                     f"Unable to download artifact(s): Artifact not found for name: {name}"
                 )
+            self._check_single([name])
             shutil.copytree(self.paths[name], to, dirs_exist_ok=True)
             return {"download-path": str(to)}
         pattern = inputs.get("pattern") or "*"
         found = {n: path for n, path in self.paths.items() if fnmatch.fnmatchcase(n, pattern)}
+        self._check_single(found)
         # As its source has it: a single artifact gets no folder of its own.
         merged = inputs.get("merge-multiple") == "true" or len(found) == 1
         for name, path in found.items():
             shutil.copytree(path, to if merged else to / name, dirs_exist_ok=True)
         return {"download-path": str(to)}
+
+    def _check_single(self, names: Iterable[str]) -> None:
+        """Refuse what may be the old one: ids do not grow, and `overwrite` may not find it.
+
+        See actions/upload-artifact#571 and AMD-AGI/Hyperloom#1502.
+        """
+        if twice := self._twice.intersection(names):
+            raise WorkflowRefused(f"two attempts have left {', '.join(twice)}: which one is got?")
 
 
 def _nothing_found(call: Call) -> None:
