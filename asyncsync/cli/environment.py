@@ -97,7 +97,9 @@ def credential(
 
 
 def _belonging_to(variables: Variables, to: Destination) -> Variables:
-    ours = {name: variables.get(name, "") for name in ("REGISTRY_USER", "REGISTRY_PASSWORD")}
+    # A secret made from a file or by pasting ends with a line break, which no login means.
+    told = ("REGISTRY_USER", "REGISTRY_PASSWORD")
+    ours = {name: variables.get(name, "").rstrip("\r\n") for name in told}
     if not any(ours.values()):
         return {}
     owner = registry(variables)  # unreadable: better to stop than to send them to a wrong host

@@ -117,6 +117,14 @@ def test_a_password_is_taken_as_it_is() -> None:
     assert credential(variables, HERE) == Credential("me", " p w ")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_the_line_break_behind_a_pasted_secret_is_no_part_of_it(end: str) -> None:
+    """As with --password-stdin; a key of several lines (Google's) keeps those within."""
+    variables = {"REGISTRY_USER": f"me{end}", "REGISTRY_PASSWORD": f'{{\n  "key": 1\n}}{end}'}
+    assert credential(variables, HERE) == Credential("me", '{\n  "key": 1\n}')
+    assert credential({"REGISTRY_USER": end, "REGISTRY_PASSWORD": end}, HERE) is None
+
+
 def test_docker_hubs_variables_belong_to_it_though_its_namespace_is_apart() -> None:
     variables = {**LOGIN, "REGISTRY": "docker.io", "NAMESPACE": "me"}
     assert credential(variables, Destination.parse("docker.io/me")) == Credential("me", "hunter2")
