@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from parts.commands import Command
 from parts.engine import Engine
 from parts.podman import PodmanService
@@ -32,6 +33,10 @@ _PART_OF_FIXTURE = {
 _IN_CI = os.environ.get("CI", "").lower() in {"true", "1"}
 _LOG_LINES, _LOG_COLUMNS = 15, 300
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+# Hypothesis times each example, and calls one that a busy machine held up a failure.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
