@@ -28,10 +28,14 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Page:
-    """What one command shows there. Raises nothing: what cannot be written goes to `warn`."""
+    """What one command shows there. Raises nothing: what cannot be written goes to `warn`.
+
+    With ASYNCSYNC_PAGE=false only masks: a part of a large list, of which another job tells.
+    """
 
     def __init__(self, variables: Variables, warn: Callable[[str], None]) -> None:
         self._variables, self._warn = variables, warn
+        self._silent = variables.get("ASYNCSYNC_PAGE") == "false"
         self._checkout = Checkout(variables)
         self._said: Counter[github.Level] = Counter()
         self._reported = False
@@ -112,7 +116,7 @@ class Page:
         self._summarize(lambda limit: markdown.message(heading, lines, limit_bytes=limit))
 
     def _annotate(self, annotations: Iterable[github.Annotation]) -> None:
-        if _is_file(sys.stderr):  # where no runner reads them
+        if self._silent or _is_file(sys.stderr):  # which no runner reads
             return
         err = Output(sys.stderr)
         for each in annotations:
@@ -126,7 +130,7 @@ class Page:
     def _append(self, variable: str, text: Callable[[int], str]) -> None:
         """Append to the file that `variable` names; `text` is told how many bytes are there."""
         path = self._variables.get(variable)
-        if not path:
+        if self._silent or not path:
             return
         try:
             with open(path, "ab") as file:

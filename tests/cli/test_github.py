@@ -176,6 +176,21 @@ def test_secrets_are_masked_before_anything_else_is_written(workflow: Workflow) 
     )
 
 
+def test_a_part_of_a_large_list_masks_and_leaves_all_telling_to_another_job(
+    workflow: Workflow,
+) -> None:
+    workflow.write(MISTAKES)
+    login = {"REGISTRY_USER": "me", "REGISTRY_PASSWORD": SECRET}
+    told = workflow(*SYNC, ASYNCSYNC_PAGE="false", **login)
+    assert told.exit_code == 2
+    assert f"::add-mask::{SECRET}" in commands(told.stderr)
+    assert all(command.startswith("::add-mask::") for command in commands(told.stderr))
+    assert not workflow.summary.exists()
+    workflow.write("# nothing\n")
+    assert workflow(*SYNC, ASYNCSYNC_PAGE="false", **login).exit_code == 0
+    assert not workflow.outputs.exists()
+
+
 def test_stdout_stays_json_and_masks_go_to_stderr(workflow: Workflow) -> None:
     workflow.write("# nothing yet\n")
     told = workflow(*SYNC, "--output", "json", "--user", "me", "--password-stdin", stdin=SECRET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import os
@@ -113,6 +114,7 @@ class GitHub:
         change: Callable[[Path], None] = lambda workspace: None,
         *,
         fork: bool = False,
+        hosted: bool = True,
         path: str | None = None,
     ) -> Runner:
         """Our repository with the test's lists in it; `change` is called at each checkout."""
@@ -124,7 +126,7 @@ class GitHub:
 
         return Runner(
             ROOT, folder=self.folder / "github", secrets=self.secrets,
-            settings=self.settings, fork=fork, edit=edit,
+            settings=self.settings, fork=fork, hosted=hosted, edit=edit,
             variables=self.variables() | ({"PATH": path} if path else {}),
         )  # fmt: skip
 
@@ -451,6 +453,16 @@ def test_the_deadline_leaves_time_for_what_comes_before_and_behind(
     assert job.conclusion == "success"
 
 
+def test_an_own_machine_may_take_longer_than_six_hours(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    github.write(*github.named("a:1"))
+    job = github.runner(hosted=False).dispatch(SYNC, inputs={"timeout": "1440"}).job("sync")
+    assert job.step("settings").outputs == {"deadline": "85800s"}
+    assert job.conclusion == "success"
+
+
 @pytest.mark.parametrize("python", ["exit 1", "echo '#!/bin/sh'; exit 1"])
 def test_a_machine_without_a_fitting_python_is_told_so(
     github: GitHub, tmp_path: Path, python: str
@@ -461,7 +473,10 @@ def test_a_machine_without_a_fitting_python_is_told_so(
     _script(old / "python3", python)
     job = github.runner(path=f"{old}:{os.environ['PATH']}").push(SYNC).job("sync")
     (told,) = ours(job)
-    assert told.message == "This runner needs Python 3.11 or newer, with venv."
+    assert told.message == (
+        "This runner needs Python 3.11 or newer, with venv. "
+        "A step with actions/setup-python before this one brings it."
+    )
 
 
 @pytest.fixture(
@@ -573,6 +588,9 @@ def test_a_large_list_is_split_and_told_as_one(
     parts = run.jobs_of("sync")
     assert [job.name for job in parts] == ["Part 1/3", "Part 2/3", "Part 3/3"]
     assert [job.summary for job in parts] == ["", "", ""]
+    login = f"{github.target.user}:{github.target.password}"
+    derived = base64.b64encode(login.encode()).decode().rstrip("=")
+    assert all(derived in job.step("Sync").masks for job in parts)
     assert "5 copied" in run.job("summary").summary
     report = json.loads((run.artifacts["image-sync"] / "report.json").read_text())
     assert [outcome["line"] for outcome in report["outcomes"]] == [1, 2, 3, 4, 5]

@@ -82,6 +82,7 @@ class Jobs:
     cancellation: Cancellation
     grace: Grace
     seconds_a_minute: float
+    hosted: bool = True
     kept: tuple[JobResult, ...] = ()  # of the attempt before; what succeeded is not run again
 
     def run(self) -> Iterator[JobResult]:
@@ -139,7 +140,7 @@ class Jobs:
         machine = Machine(
             folder=self.folder / f"{plan.id}-{index}", variables=self.variables,
             masks=Masks(*self._secrets(plan)), contexts=contexts, cancellation=self.cancellation,
-            grace=self.grace, seconds_a_minute=self.seconds_a_minute,
+            grace=self.grace, seconds_a_minute=self.seconds_a_minute, hosted=self.hosted,
         )  # fmt: skip
         for written in (self.workflow.env, plan.env):
             machine.environment |= {k: fill_text(v, scope) for k, v in written.items()}

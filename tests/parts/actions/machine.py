@@ -54,6 +54,7 @@ class Machine:
     cancellation: Cancellation
     grace: Grace = field(default_factory=Grace)
     seconds_a_minute: float = 60
+    hosted: bool = True
     environment: dict[str, str] = field(default_factory=dict)
     path: list[str] = field(default_factory=list)
     status: Status = "success"
@@ -71,9 +72,13 @@ class Machine:
         self.event_path.parent.mkdir()
         self.event_path.write_text(json.dumps(self.github["event"]))
         self.contexts["runner"] = {
-            "os": "Linux", "arch": "X64", "name": "Local", "environment": "github-hosted",
+            "os": "Linux", "arch": "X64", "name": "Local", "environment": self.environment_kind,
             "temp": str(self.temp), "tool_cache": str(self.tools),
         }  # fmt: skip
+
+    @property
+    def environment_kind(self) -> str:
+        return "github-hosted" if self.hosted else "self-hosted"
 
     @property
     def github(self) -> Mapping[str, Value]:
@@ -93,7 +98,7 @@ class Machine:
             **({"GITHUB_ACTION_PATH": str(action)} if action else {}),
             "PATH": ":".join([*reversed(self.path), base["PATH"]]),
             "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64", "RUNNER_NAME": "Local",
-            "RUNNER_ENVIRONMENT": "github-hosted", "RUNNER_TEMP": str(self.temp),
+            "RUNNER_ENVIRONMENT": self.environment_kind, "RUNNER_TEMP": str(self.temp),
             "RUNNER_TOOL_CACHE": str(self.tools), "RUNNER_TRACKING_ID": self.tracking_id,
         }  # fmt: skip
 

@@ -47,9 +47,10 @@ class Run:
 class Runner:
     """Runs workflows of the repository in `source`; each job's machine is a folder in `folder`.
 
-    `edit` changes what checkout has copied. `fork`: the repository is a fork, and a pull request
-    comes from one, so without secrets. `stand_ins` are functions for actions by their names,
-    without `@…`; `variables` are those that the runner's own process would have.
+    `edit` changes what checkout has copied. `hosted`: the machines are GitHub's own. `fork`: the
+    repository is a fork, and a pull request comes from one, so without secrets. `stand_ins` are
+    functions for actions by their names, without `@…`; `variables` are those that the runner's own
+    process would have.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Runner:
         repository: str = "team/mirror",
         branch: str = "main",
         fork: bool = False,
+        hosted: bool = True,
         stand_ins: Mapping[str, StandIn] | None = None,
         edit: Callable[[Path], None] | None = None,
         grace: Grace = Grace(),  # noqa: B008  a value
@@ -72,6 +74,7 @@ class Runner:
         self._secrets, self._settings = secrets or {}, settings or {}
         self._variables, self._stand_ins = variables or {}, stand_ins or {}
         self._repository, self._branch, self._fork = repository, branch, fork
+        self._hosted = hosted
         self._grace, self._seconds_a_minute = grace, seconds_a_minute
 
     def push(self, workflow: str, *, cancel_when: Callable[[str], bool] | None = None) -> Run:
@@ -164,7 +167,7 @@ class Runner:
             workflow=workflow, folder=folder, contexts=contexts, variables=self._variables,
             cancellation=cancellation, grace=self._grace,
             stand_ins=built_in(self._source, self._edit, artifacts) | dict(self._stand_ins),
-            seconds_a_minute=self._seconds_a_minute, kept=kept,
+            seconds_a_minute=self._seconds_a_minute, hosted=self._hosted, kept=kept,
         )  # fmt: skip
         done = tuple(jobs.run())
         scope = Scope(contexts)
