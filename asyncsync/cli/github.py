@@ -49,7 +49,9 @@ class Page:
         # It gives us two pipes; a single one is somebody's `2>&1 | tee log`.
         if _is_file(sys.stderr) or _are_one(sys.stdout, sys.stderr):
             return
-        written = (form for name in names if (form := markdown.plain(name)) != name)
+        # As it stands alone, and as it stands within a sentence or a cell.
+        forms = ((name, markdown.plain(name), markdown.plain(f"a {name}")[2:]) for name in names)
+        written = (form for name, *others in forms for form in others if form != name)
         out = Output(sys.stderr)
         for command in github.masks((*secrets, *written)):
             out.write(f"{command}\n")

@@ -15,6 +15,7 @@ from asyncsync import lists
 from asyncsync.cli import files
 from asyncsync.cli.deadline import Deadline
 from asyncsync.cli.ending import FAILED, Ending
+from asyncsync.cli.environment import names
 from asyncsync.cli.following import follow
 from asyncsync.cli.live import live
 from asyncsync.cli.output import Output
@@ -45,6 +46,8 @@ def run(ending: Ending, images: str, given: Given) -> int:
         ending.tell = lambda line: log.error("refused", reason=line.strip())
     ending.name_list(images)
     ending.traceback = level == Level.DEBUG
+    if ending.page:  # before anything is read: what is wrong may be a secret in the wrong place
+        ending.page.mask((), names=names(os.environ))
     chosen = _settings(images, given)
     ending.secrets = chosen.secrets
     if ending.page:

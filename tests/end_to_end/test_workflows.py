@@ -504,6 +504,22 @@ def test_a_secret_arrives_as_it_is_whatever_it_holds(
     check_no_secret(run, github.secrets)
 
 
+@pytest.mark.parametrize("workflow", [SYNC, LARGE])
+@pytest.mark.parametrize("name", ["REGISTRY", "REGISTRY_NAMESPACE"])
+@pytest.mark.parametrize("mixed_up", ["pa$$_w*rd", "-`p` | <b>"])
+def test_a_password_in_the_wrong_secret_is_not_shown(
+    github: GitHub, workflow: str, name: str, mixed_up: str
+) -> None:
+    """What refuses it shows it, and GitHub hides it only as it was given."""
+    github.secrets[name] = mixed_up
+    for path in ("images.yaml", "images-large.yaml"):
+        github.write(*github.named("a:1"), to=path)
+    run = github.runner().push(workflow)
+    assert run.conclusion == "failure"
+    assert "***" in run.jobs[0].summary
+    check_no_secret(run, github.secrets)
+
+
 def test_a_secret_of_several_lines_injects_nothing(
     github: GitHub, put: Callable[[str], None]
 ) -> None:
