@@ -209,6 +209,7 @@ def test_a_push_brings_the_images_and_tells_of_them(
     assert github.target.tags(f"of_{namespace}/the__team/a") == ["1"]
     assert github.target.tags(f"of_{namespace}/the__team/b") == ["2"]
     assert len(job.step("Succeeded").lines) == 2
+    assert not [name for name in github.engine.images() if namespace in name]  # disk is short there
     assert ours(job) == []
     assert "2 copied" in job.summary
     outputs = job.steps[2].outputs
@@ -419,6 +420,38 @@ def test_what_is_chosen_by_hand_holds(github: GitHub, put: Callable[[str], None]
         ("error", "other list.yaml"), ("warning", None),
     ]  # fmt: skip
     assert " 1 at once" in job.log
+
+
+@pytest.mark.parametrize("workflow", [SYNC, LARGE])
+def test_all_that_is_chosen_by_hand_reaches_the_command(
+    github: GitHub, put: Callable[[str], None], installed: Path, tmp_path: Path, workflow: str
+) -> None:
+    put("a:1")
+    github.write(*github.named("a:1"), to="a list.txt")
+    noted, noting = tmp_path / "noted", tmp_path / "noting"
+    shutil.copytree(installed, noting)
+    told = f'printf "%s;" "$@" $(env | grep ^ASYNCSYNC_ | sort) >>{noted}; echo >>{noted}'
+    _script(
+        noting / "prepared/bin/asyncsync", f'{told}\nexec {sys.executable} -P -m asyncsync "$@"'
+    )
+    _script(
+        noting / "python3", (installed / "python3").read_text().replace(str(installed), str(noting))
+    )
+    chosen = {
+        "list": "a list.txt", "concurrency": "3", "fail-fast": "true", "via": "direct",
+        "timeout": "60",
+    }  # fmt: skip
+    run = github.runner(path=f"{noting}:{os.environ['PATH']}").dispatch(workflow, inputs=chosen)
+    assert run.conclusion == "success", "\n".join(job.log for job in run.jobs)
+    (sync,) = (line.split(";") for line in noted.read_text().splitlines() if line[:5] == "sync;")
+    shard = ["--shard=1/1"] if workflow == LARGE else []
+    assert sync[1 : sync.index("--") + 2] == [
+        "--deadline=3240s", *shard, "--report=report.json", "--", "a list.txt",
+    ]  # fmt: skip
+    assert {
+        "ASYNCSYNC_CONCURRENCY=3", "ASYNCSYNC_FAIL_FAST=true", "ASYNCSYNC_VIA=direct",
+        "ASYNCSYNC_CLEAN=true", "ASYNCSYNC_FAILED_LIST=failed.yaml",
+    } <= set(sync)  # fmt: skip
 
 
 @pytest.mark.parametrize("minutes", ["0", "4", "5.5", "1e3", "-1"])
