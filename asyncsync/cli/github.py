@@ -30,7 +30,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 class Page:
     """What one command shows there. Raises nothing: what cannot be written goes to `warn`.
 
-    With ASYNCSYNC_PAGE=false only masks: a part of a large list, of which another job tells.
+    With ASYNCSYNC_PAGE=false nothing of what a report has: of the parts of a large list another
+    job tells, but not of what keeps a part from having a report.
     """
 
     def __init__(self, variables: Variables, warn: Callable[[str], None]) -> None:
@@ -59,6 +60,8 @@ class Page:
 
     def tell_warnings(self, warnings: Sequence[ListWarning]) -> None:
         """Annotate what a plan warns of."""
+        if self._silent:
+            return
         self._annotate(github.warnings(warnings, inside=self._checkout.inside))
 
     def tell_report(
@@ -75,6 +78,8 @@ class Page:
         `limit_rate`: the bytes a second that were allowed.
         """
         self._reported = True
+        if self._silent:
+            return
         written, listed = (str(path) if path else None for path in (report_path, failed_list))
         self._annotate(github.failures(report, inside=self._checkout.inside, failed_list=listed))
         self._summarize(
@@ -118,7 +123,7 @@ class Page:
         self._summarize(lambda limit: markdown.message(heading, lines, limit_bytes=limit))
 
     def _annotate(self, annotations: Iterable[github.Annotation]) -> None:
-        if self._silent or _is_file(sys.stderr):  # which no runner reads
+        if _is_file(sys.stderr):  # which no runner reads
             return
         err = Output(sys.stderr)
         for each in annotations:
@@ -127,12 +132,14 @@ class Page:
                 err.line(str(each))
 
     def _summarize(self, page: Callable[[int], str]) -> None:
+        if self._silent:
+            return
         self._append("GITHUB_STEP_SUMMARY", lambda there: page(markdown.PAGE_BYTES_MAX - there - 1))
 
     def _append(self, variable: str, text: Callable[[int], str]) -> None:
         """Append to the file that `variable` names; `text` is told how many bytes are there."""
         path = self._variables.get(variable)
-        if self._silent or not path:
+        if not path:
             return
         try:
             with open(path, "ab") as file:

@@ -176,19 +176,28 @@ def test_secrets_are_masked_before_anything_else_is_written(workflow: Workflow) 
     )
 
 
-def test_a_part_of_a_large_list_masks_and_leaves_all_telling_to_another_job(
+def test_a_part_of_a_large_list_masks_and_leaves_its_report_to_be_told_by_another_job(
     workflow: Workflow,
 ) -> None:
-    workflow.write(MISTAKES)
-    login = {"REGISTRY_USER": "me", "REGISTRY_PASSWORD": SECRET}
-    told = workflow(*SYNC, ASYNCSYNC_PAGE="false", **login)
-    assert told.exit_code == 2
+    workflow.write("127.0.0.1:1/a:1\n127.0.0.1:1/a:1\n")  # where nobody listens
+    login = {"REGISTRY_USER": "me", "REGISTRY_PASSWORD": SECRET, "ASYNCSYNC_PAGE": "false"}
+    told = workflow(*SYNC, "--via", "direct", "--retries", "0", **login)
+    assert told.exit_code == 1
     assert f"::add-mask::{SECRET}" in commands(told.stderr)
     assert all(command.startswith("::add-mask::") for command in commands(told.stderr))
     assert not workflow.summary.exists()
-    workflow.write("# nothing\n")
-    assert workflow(*SYNC, ASYNCSYNC_PAGE="false", **login).exit_code == 0
     assert not workflow.outputs.exists()
+
+
+def test_a_part_of_a_large_list_says_what_keeps_it_from_having_a_report(
+    workflow: Workflow,
+) -> None:
+    workflow.write("nginx:1.27\n")
+    told = workflow(*SYNC, ASYNCSYNC_CONCURRENCY="many", ASYNCSYNC_PAGE="false")
+    assert told.exit_code == 2
+    (error,) = commands(told.stderr)
+    assert error.startswith("::error title=Nothing was copied::ASYNCSYNC_CONCURRENCY: 'many' is")
+    assert not workflow.summary.exists()
 
 
 def test_stdout_stays_json_and_masks_go_to_stderr(workflow: Workflow) -> None:

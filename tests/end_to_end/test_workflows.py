@@ -662,6 +662,16 @@ def test_a_large_list_with_a_missing_image_is_annotated_once_and_at_its_line(
     assert "1 failed" in merged.summary
 
 
+def test_a_part_that_cannot_begin_says_why(github: GitHub) -> None:
+    """No report tells of it, so it tells itself."""
+    github.write(*github.named("a:1"), to="images-large.yaml")
+    run = github.runner().dispatch(LARGE, inputs={"concurrency": "1000"})
+    (told,) = ours(run.job("Part 1/1"))
+    assert told.title == "Nothing was copied"
+    assert told.message == "ASYNCSYNC_CONCURRENCY: 1000 is not between 1 and 256"
+    assert "1 not started" in run.job("summary").summary
+
+
 @pytest.mark.parametrize("lost", [{"2"}, {"1", "2"}], ids=["one part", "all parts"])
 def test_a_part_that_left_no_report_is_not_forgotten(
     github: GitHub, put: Callable[[str], None], lost: set[str]
