@@ -20,6 +20,7 @@ from asyncsync.reporting.causes import LEFT_MAX, Cause, Failure, causes, left, p
 from asyncsync.reporting.units import count
 
 ANNOTATIONS_MAX = 10  # of a level and a step; GitHub drops what is above
+_TITLE_MAX = 255  # characters; REST API, "Create a check run": annotations
 _POSITIONS_MAX = 5
 _MASKED_MIN = 4  # characters; a shorter mask would blank out ordinary words of the log
 _WORDS = {"CopyError": "Not copied", "TlsError": "TLS error"}  # others' names are words already
@@ -134,7 +135,8 @@ def _failure(cause: Cause, failure: Failure, rest: Sequence[Failure], inside: In
         lines.append(_some((failure, *rest)))
     elif rest:
         lines.append(f"Also {_some(rest)}")
-    return Annotation(Level.ERROR, f"{_kind(failure)}: {whom}", "\n".join(lines), at)
+    title = shown(f"{_kind(failure)}: {whom}", limit=_TITLE_MAX)
+    return Annotation(Level.ERROR, title, "\n".join(lines), at)
 
 
 def _kind(failure: Failure) -> str:

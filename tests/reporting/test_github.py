@@ -119,6 +119,14 @@ def test_failures_with_words_of_their_own_are_told_one_by_one_while_there_is_roo
     )
 
 
+def test_a_title_is_no_longer_than_github_takes_however_long_a_name_is(failed: Fail) -> None:
+    name = f"r.example/{'a' * 240}:{'b' * 128}"
+    (annotation,) = told(failed(name, NotFound, "it is not there", 1))
+    title = str(annotation).partition("title=")[2].partition("::")[0]
+    assert title.startswith("Not found%3A r.example/aaa")
+    assert len(title.replace("%3A", ":")) == 255
+
+
 def test_ten_causes_have_one_annotation_each(failed: Fail) -> None:
     annotations = told(*of_causes(10, failed))
     assert [each.title for each in annotations] == ["Not found: 2 images"] * 10
