@@ -246,6 +246,39 @@ def test_a_registry_that_the_job_has_set_for_others_is_not_the_actions(
     assert job.conclusion == "success", job.log
 
 
+@pytest.mark.parametrize("workflow", [SYNC, LARGE])
+def test_the_remark_on_a_login_becomes_a_step_that_logs_in(
+    github: GitHub, registry: Registry, namespace: str, tmp_path: Path, workflow: str
+) -> None:
+    source, locked = tmp_path / "other", github.target
+    shutil.copytree(ROOT / ".github", source / ".github")
+    path = source / workflow
+    path.write_text(re.sub(r"(?m)^      # (?=- uses: docker|  )", "      ", path.read_text()))
+    locked.put_image(f"from_{namespace}/a", "1")
+    (source / "my list").write_text(f"{locked.host}/from_{namespace}/a:1\n")
+    secrets = {
+        "REGISTRY": registry.host, "REGISTRY_USER": "u", "REGISTRY_PASSWORD": "anything",
+        "REGISTRY_NAMESPACE": f"to_{namespace}",
+        "SOURCE_USER": locked.user or "", "SOURCE_PASSWORD": locked.password,
+    }  # fmt: skip
+
+    def log_in(call: Call) -> None:
+        login = f"{call.inputs['username']}:{call.inputs['password']}"
+        auths = {locked.host: {"auth": base64.b64encode(login.encode()).decode()}}
+        config = Path(call.environment["HOME"]) / ".docker/config.json"
+        config.parent.mkdir()
+        config.write_text(json.dumps({"auths": auths}))
+
+    runner = Runner(
+        source, folder=tmp_path / "github", secrets=secrets, variables=github.variables(),
+        stand_ins={"docker/login-action": log_in},
+    )  # fmt: skip
+    run = runner.dispatch(workflow, inputs={"list": "my list"})
+    assert run.conclusion == "success", "\n".join(job.log for job in run.jobs)
+    assert registry.tags(f"to_{namespace}/a") == ["1"]
+    check_no_secret(run, secrets)
+
+
 def test_what_the_action_is_given_for_the_direct_way_reaches_the_command(
     github: GitHub, tmp_path: Path
 ) -> None:
