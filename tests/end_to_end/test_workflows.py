@@ -695,6 +695,33 @@ def test_a_large_list_with_a_missing_image_is_annotated_once_and_at_its_line(
     assert "1 failed" in merged.summary
 
 
+def test_a_warning_about_a_large_list_is_told_once(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    github.write(*github.named("a:1", "a:1"), to="images-large.yaml")
+    run = github.runner().dispatch(LARGE, inputs={"shards": "2"})
+    assert run.conclusion == "success"
+    (told,) = (annotation for job in run.jobs for annotation in ours(job))
+    assert (told.level, told.file, told.line) == ("warning", "images-large.yaml", 2)
+
+
+def test_a_large_list_that_is_cancelled_is_told_all_the_same(
+    github: GitHub, put: Callable[[str], None]
+) -> None:
+    put("a:1")
+    put("b:1")
+    github.write(*github.named("a:1", "b:1"), to="images-large.yaml")
+    run = github.runner().dispatch(
+        LARGE, inputs={"shards": "2"}, cancel_when=lambda line: line.lstrip().startswith("copied")
+    )
+    assert [job.conclusion for job in run.jobs_of("sync")] == ["cancelled", "cancelled"]
+    assert "1 copied, 1 not started" in run.job("summary").summary
+    failed = (run.artifacts["image-sync"] / "failed.yaml").read_text().splitlines()
+    assert [line for line in failed if not line.startswith("#")] == github.named("b:1")
+    assert run.rerun_failed().conclusion == "success"
+
+
 def test_a_part_that_cannot_begin_says_why(github: GitHub) -> None:
     """No report tells of it, so it tells itself."""
     github.write(*github.named("a:1"), to="images-large.yaml")
