@@ -130,20 +130,14 @@ def concurrency(text: str) -> int:
     """Read how many images are copied at once."""
     from asyncsync.settings import CONCURRENCY_MAX
 
-    number = _whole(text)
-    if not 1 <= number <= CONCURRENCY_MAX:
-        raise ValueError(f"{text} is not between 1 and {CONCURRENCY_MAX}")
-    return number
+    return _whole(text, 1, CONCURRENCY_MAX)
 
 
 def retries(text: str) -> int:
     """Read how often something is tried again."""
     from asyncsync.settings import RETRIES_MAX
 
-    number = _whole(text)
-    if number > RETRIES_MAX:
-        raise ValueError(f"{text} is more than {RETRIES_MAX}")
-    return number
+    return _whole(text, 0, RETRIES_MAX)
 
 
 def duration(text: str) -> float:
@@ -184,9 +178,9 @@ def yes_or_no(text: str) -> bool:
     raise ValueError(f"{text!r} is neither yes nor no; write {'/'.join(_YES)} or {'/'.join(_NO)}")
 
 
-def _whole(text: str) -> int:
-    if re.fullmatch(r"[0-9]{1,9}", text) is None:
-        raise ValueError(f"{text!r} is no whole number from 0 up")
+def _whole(text: str, least: int, most: int) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", text) is None or not least <= int(text) <= most:
+        raise ValueError(f"{text!r} is no whole number from {least} to {most}")
     return int(text)
 
 

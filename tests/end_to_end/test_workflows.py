@@ -728,7 +728,7 @@ def test_a_part_that_cannot_begin_says_why(github: GitHub) -> None:
     run = github.runner().dispatch(LARGE, inputs={"concurrency": "1000"})
     (told,) = ours(run.job("Part 1/1"))
     assert told.title == "Nothing was copied"
-    assert told.message == "ASYNCSYNC_CONCURRENCY: 1000 is not between 1 and 256"
+    assert told.message == "ASYNCSYNC_CONCURRENCY: '1000' is no whole number from 1 to 256"
     assert "1 not started" in run.job("summary").summary
 
 
