@@ -14,8 +14,12 @@ DOCKER_HUB = "docker.io"
 OCI = "oci:"
 LAYOUT_MAX = 2048  # characters of a folder's name
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]{{2,45}}\])(?::(?P<port>[0-9]+))?")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# Longer names cannot be resolved (RFC 1035 §2.3.4).
+_SHORT = r"(?=[^:]{1,253}(?::|\Z))"
+_HOST = re.compile(
+    rf"{_SHORT}(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]{{2,45}}\])(?::(?P<port>[0-9]+))?"
+)
 _PORT_MAX = 65535
 # Docker's own other names for its registry; they are one host and one credential.
 _HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})

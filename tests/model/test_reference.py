@@ -278,6 +278,8 @@ def test_any_text_is_a_reference_or_refused_with_a_place_in_it(text: str) -> Non
         ("x:1:2", 3, "'1:2' is no tag"),
         (f"x:{'t' * 129}", 2, "the tag has 129 characters; at most 128"),
         ("r.example:65536/x", 10, "'65536' is no port: ports go from 1 to 65535"),
+        (f"{'h' * 64}.example/x", 0, "is no registry: host or host:port"),
+        (f"{'h.' * 127}h:5000/x", 0, "is no registry: host or host:port"),
         ("x@sha256:12", 2, "'sha256:12' is no digest"),
         ("a" * 1025, 0, "1025 characters are too long for an image; at most 1024"),
         (A64, 0, "64 hex digits are an image Id"),

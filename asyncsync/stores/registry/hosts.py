@@ -12,7 +12,7 @@ from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.place import Registry
 from asyncsync.stores.registry.quirks import quirks
-from asyncsync.stores.registry.trust import Reach, reach_of_name
+from asyncsync.stores.registry.trust import Reach, is_host, reach_of_name
 
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -54,4 +54,6 @@ def proxy_of(scheme: str, proxies: Mapping[str, str]) -> URL | None:
         raise ConfigurationError(  # its text may hold a password
             f"the proxy for {scheme} is a {proxy.scheme} proxy; only http and https are spoken"
         )
+    if not is_host(proxy.raw_host or ""):
+        raise ConfigurationError(f"the proxy for {scheme} is at a host that cannot be one")
     return proxy

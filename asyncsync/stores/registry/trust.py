@@ -15,6 +15,11 @@ from yarl import URL
 
 REDIRECTS_MAX = 5
 _UNPRINTED = re.compile(r"[\x00-\x20\x7f]")
+# What a name server can be asked for (RFC 1035 §2.3.4; some names have a `_`). A last part of
+# figures is an address in a form that only resolvers and proxies read: 127.1, 0x7f000001.
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!(?:[0-9]+|0x[0-9a-f]*)\.?\Z){_LABEL}\.?", re.IGNORECASE)
+_NAME_MAX = 254  # characters, with the dot at the end
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address in its last 32 bits (RFC 6052)
 
 
@@ -44,18 +49,32 @@ def reach(address: str) -> Reach:
         return Reach.LOOPBACK
     if ip.is_link_local:
         return Reach.LINK_LOCAL
-    return Reach.PUBLIC if ip.is_global and not ip.is_multicast else Reach.PRIVATE
+    if ip.is_multicast or (isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local):
+        return Reach.PRIVATE
+    return Reach.PUBLIC if ip.is_global else Reach.PRIVATE
 
 
 @lru_cache(maxsize=1024)  # as above
 def reach_of_name(host: str) -> Reach | None:
     """The reach that a host's text alone shows; None for a name that has to be resolved."""
+    host = host.lower().removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return Reach.LOOPBACK
     try:
         return reach(host)
     except ValueError:
         return None
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` is an address, or a name that can be resolved at all."""
+    if len(text) <= _NAME_MAX and _NAME.fullmatch(text):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # a zone is of the machine that names it
 
 
 def allowed(target: Reach, home: Reach) -> bool:
@@ -96,12 +115,12 @@ def redirect_url(location: str, current: URL, registry: URL, home: Reach) -> URL
 def _resolve(text: str, base: URL) -> URL:
     try:
         url = base.join(URL(text, encoded=True))
-        host, _ = url.host, url.port
+        host, _ = url.raw_host, url.port
     except ValueError:
         raise Refused("a text that is no address") from None
-    if url.scheme not in ("http", "https") or not host or not text.isascii():
+    if url.scheme not in ("http", "https") or not is_host(host or ""):
         raise Refused("a text that is no address")
-    if not text or _UNPRINTED.search(text):
+    if not text or not text.isascii() or _UNPRINTED.search(text):
         raise Refused("a text that is no address")
     if url.user is not None or url.password is not None:
         raise Refused(f"{origin(url)} with a user name in it")

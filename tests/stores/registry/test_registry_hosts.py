@@ -74,3 +74,9 @@ def test_a_proxy_that_is_no_http_proxy_is_told_without_its_password() -> None:
     with pytest.raises(ConfigurationError, match="a socks5 proxy") as caught:
         proxy_for(URL("https://r.example/"), {"https": "socks5://user:s3cret@p.example"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_proxy_at_a_host_that_cannot_be_one_is_told_without_its_password() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be one") as caught:
+        proxy_for(URL("https://r.example/"), {"https": "http://user:s3cret@p..example:3128"})
+    assert "s3cret" not in str(caught.value)

@@ -39,6 +39,7 @@ PUBLIC, PRIVATE, LINK, LOOP = Reach.PUBLIC, Reach.PRIVATE, Reach.LINK_LOCAL, Rea
         ("64:ff9b::a00:1", PRIVATE),
         ("64:ff9b::808:808", PUBLIC),
         ("2002:7f00:1::", LOOP),
+        ("fec0::1", PRIVATE),
     ],
 )
 def test_an_address_is_as_far_as_it_can_be_reached_from(address: str, expected: Reach) -> None:
@@ -51,6 +52,9 @@ def test_an_address_is_as_far_as_it_can_be_reached_from(address: str, expected: 
         ("localhost", LOOP),
         ("a.localhost", LOOP),
         ("127.0.0.1", LOOP),
+        ("LOCALHOST", LOOP),
+        ("localhost.", LOOP),
+        ("127.0.0.1.", LOOP),
         ("r.example", None),
         ("localhost.example", None),
     ],
@@ -101,6 +105,18 @@ def test_a_realm_over_https_or_on_a_plain_registry_itself_is_asked(
         ("https://a.example:99999/t", "https://r.example", PUBLIC, "no address"),
         ("https://a.example/t\r\nX: y", "https://r.example", PUBLIC, "no address"),
         ("https://ä.example/t", "https://r.example", PUBLIC, "no address"),
+        ("https://localhost./t", "https://r.example", PUBLIC, "a loopback address"),
+        ("https://127.1/t", "https://r.example", PUBLIC, "no address"),
+        ("https://2130706433/t", "https://r.example", PUBLIC, "no address"),
+        ("https://0177.0.0.1/t", "https://r.example", PUBLIC, "no address"),
+        ("https://0x7f000001/t", "https://r.example", PUBLIC, "no address"),
+        ("https://a.0x1/t", "https://r.example", PUBLIC, "no address"),
+        ("https://127.0.0.1./t", "https://r.example", PUBLIC, "no address"),
+        ("https://[2606:4700::1%25eth0]/t", "https://r.example", PUBLIC, "no address"),
+        ("https://a..example/t", "https://r.example", PUBLIC, "no address"),
+        ("https://.example/t", "https://r.example", PUBLIC, "no address"),
+        (f"https://{'a' * 64}.example/t", "https://r.example", PUBLIC, "no address"),
+        (f"https://{'a.' * 127}example/t", "https://r.example", PUBLIC, "no address"),
     ],
 )
 def test_a_realm_that_is_not_safe_is_refused(
@@ -123,6 +139,8 @@ SIGNED = "https://cdn.example/b?sig=a%2Bb%2Fc%3D&t=%7E&q=%41+x&Key-Pair-Id=Z~"
         ("next", "https://r.example/v2/a", "https://r.example/v2/next"),
         ("http://cdn.example/b", "http://r.example/v2/", "http://cdn.example/b"),
         ("https://cdn.example/b#part", "https://r.example/v2/", "https://cdn.example/b"),
+        ("https://1.a_b-c.example./b", "https://r.example/v2/", "https://1.a_b-c.example./b"),
+        ("https://8.8.8.8/b", "https://r.example/v2/", "https://8.8.8.8/b"),
     ],
 )
 def test_a_redirect_is_followed_byte_for_byte(location: str, current: str, expected: str) -> None:
