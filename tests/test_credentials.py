@@ -189,6 +189,8 @@ async def test_a_folder_or_file_in_place_of_the_search_is_the_only_one(
         ('{"auths": {"ghcr.io": "text"}}', "the login for 'ghcr.io' is no JSON object"),
         ('{"auths": {"ghcr.io": {"auth": "%%s3cret%%"}}}', "auth of 'ghcr.io' is no base64"),
         ('{"auths": {"ghcr.io": {"auth": "czNjcmV0"}}}', "auth of 'ghcr.io' is no base64"),
+        ('{"auths": {"r.example": {"registrytoken": "s3cret\\n"}}}', "r.example' cannot be sent"),
+        ('{"auths": {"r.example": {"password": "\\ud800s3cret"}}}', "r.example' cannot be sent"),
         ('{"credsStore": "../../bin/sh"}', "a credential helper is named by the end"),
         ('{"credHelpers": {"ghcr.io": "a/b"}}', "a credential helper is named by the end"),
         ("[" * 100_000, "nested too deeply"),
@@ -267,6 +269,10 @@ async def test_a_helper_that_keeps_no_login_makes_us_nobody(home: Home) -> None:
         ("exit 1", "without a word"),
         ('echo \'{"Username":"s3cret"}\'', "something that is no login"),
         ("echo s3cret", "something that is no login"),
+        (
+            r"""printf '{"Username": "u", "Secret": "\\ud800s3cret"}'""",
+            "a login that cannot be sent",
+        ),
         ("yes s3cret", "wrote more than 65536 bytes"),
     ],
 )

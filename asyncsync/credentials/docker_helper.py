@@ -19,7 +19,7 @@ from anyio.abc import ByteReceiveStream, Process
 
 from asyncsync.credentials.files import credential_of, server_of
 from asyncsync.model.access import Credential
-from asyncsync.model.errors import AuthenticationFailed, Where
+from asyncsync.model.errors import AuthenticationFailed, ConfigurationError, Where
 from asyncsync.model.foreign import shown
 from asyncsync.model.place import Registry
 
@@ -109,4 +109,8 @@ def _login(out: bytes, program: str, where: Where) -> Credential | None:
     if not isinstance(username, str) or not isinstance(secret, str):
         what = f"{program} answered something that is no login"
         raise AuthenticationFailed(what, where)
-    return credential_of(username, secret)
+    try:
+        return credential_of(username, secret)
+    except ConfigurationError:
+        what = f"{program} answered a login that cannot be sent"
+        raise AuthenticationFailed(what, where) from None

@@ -179,11 +179,14 @@ def _login(entry: object, key: str, name: str) -> Credential | None:
     )
     if auth:
         username, password = _pair(auth, key, name)
-    if ready:
-        return Credential(registry_token=ready)
-    if identity:
-        return Credential(username=username, identity_token=identity)
-    return credential_of(username, password)
+    try:
+        if ready:
+            return Credential(registry_token=ready)
+        if identity:
+            return Credential(username=username, identity_token=identity)
+        return credential_of(username, password)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: the login for {key!r} cannot be sent. {error}") from None
 
 
 def _pair(auth: str, key: str, name: str) -> tuple[str, str]:

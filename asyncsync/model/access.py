@@ -6,6 +6,7 @@ import base64
 import html
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from asyncsync.model.naming import NotAReference
 from asyncsync.model.place import Registry
 from asyncsync.model.reference import Reference
 
-_AS_GIVEN = "surrogateescape"  # a variable may hold bytes that are no UTF-8
+# How texts become bytes again that came as bytes: variables and headers hold others than UTF-8.
+AS_GIVEN = "surrogateescape"
+_IN_HEADERS = re.compile(r"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +118,22 @@ class Credential:
 
     Exactly one of the three is set: `password` (with `username`), `identity_token` (an OAuth2
     refresh token), `registry_token` (a ready Bearer token); docker's config.json has all three.
+    Raises ConfigurationError, without the secret, for what cannot be sent.
     """
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        for text in (self.username, self.password, self.identity_token, self.registry_token):
+            try:
+                text.encode(errors=AS_GIVEN)
+            except UnicodeEncodeError:
+                raise ConfigurationError("A login holds what is no text.") from None
+        if _IN_HEADERS.fullmatch(self.registry_token) is None:
+            raise ConfigurationError("A registry token holds what cannot stand in a header.")
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -131,7 +144,7 @@ class Credential:
             form for s in plain for form in (*_in_addresses(s), html.escape(s), *_as_json(s))
         ]
         pairs = [
-            each.encode(errors=_AS_GIVEN) for s in plain for each in (f"{self.username}:{s}", s)
+            each.encode(errors=AS_GIVEN) for s in plain for each in (f"{self.username}:{s}", s)
         ]
         # Without padding, or a form that lost it would not be found.
         coded = [
@@ -143,7 +156,7 @@ class Credential:
 
 
 def _in_addresses(text: str) -> tuple[str, str]:
-    return quote_plus(text, errors=_AS_GIVEN), quote(text, safe="", errors=_AS_GIVEN)
+    return quote_plus(text, errors=AS_GIVEN), quote(text, safe="", errors=AS_GIVEN)
 
 
 def _as_json(text: str) -> tuple[str, str]:

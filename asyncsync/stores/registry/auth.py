@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 
 from yarl import URL
 
+from asyncsync.model.access import AS_GIVEN
+
 TOKEN_SECONDS_MIN = 60.0  # what a token lives if its server says less, or nothing (distribution)
 TOKEN_SECONDS_MAX = 24 * 3600.0
 CLIENT_ID = "asyncsync"
@@ -129,13 +131,15 @@ def token_query(realm: URL, service: str, scope: str) -> URL:
     """The GET that asks for a token; the realm's own query stays byte for byte."""
     asked = [("service", service)] * bool(service) + [("scope", one) for one in scope.split(" ")]
     join = "&" if realm.raw_query_string else "?"
-    return URL(f"{str(realm).rstrip('?')}{join}{urlencode(asked)}", encoded=True)
+    query = urlencode(asked, errors=AS_GIVEN)
+    return URL(f"{str(realm).rstrip('?')}{join}{query}", encoded=True)
 
 
-def token_form(identity_token: str, service: str, scope: str) -> dict[str, str]:
-    """The POST that turns an identity token into a token (OAuth2, RFC 6749 §6)."""
+def token_form(identity_token: str, service: str, scope: str) -> bytes:
+    """The body that turns an identity token into a token (OAuth2, RFC 6749 §6)."""
     form = {"grant_type": "refresh_token", "refresh_token": identity_token, "scope": scope}
-    return {**form, "client_id": CLIENT_ID, **({"service": service} if service else {})}
+    form |= {"client_id": CLIENT_ID, **({"service": service} if service else {})}
+    return urlencode(form, errors=AS_GIVEN).encode()
 
 
 def read_grant(body: bytes) -> Grant | None:

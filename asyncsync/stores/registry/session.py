@@ -39,6 +39,8 @@ from asyncsync.stores.registry.wire import Request, Wire
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SLOWING = frozenset({429, 503})
+_CHALLENGES_MAX = 16  # headers that are read …
+_CHALLENGE_MAX = 8192  # … and characters of each; all that fit an answer take half a minute
 _FOLLOWED = frozenset({"GET", "HEAD"})
 
 
@@ -320,7 +322,8 @@ class Session:
 
 
 def _challenge_of(answer: Answer) -> Challenge | None:
-    return choose(parse_challenges(answer.headers.getall("WWW-Authenticate", [])))
+    headers = answer.headers.getall("WWW-Authenticate", [])[:_CHALLENGES_MAX]
+    return choose(parse_challenges(header[:_CHALLENGE_MAX] for header in headers))
 
 
 def _challenges(answer: Answer, terms: Terms | None, ask: Ask) -> bool:

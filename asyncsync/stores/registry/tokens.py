@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from asyncsync.credentials.flights import Flight
-from asyncsync.model.access import Credential
+from asyncsync.model.access import AS_GIVEN, Credential
 from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
@@ -32,6 +32,7 @@ from asyncsync.stores.registry.logins import Logins
 from asyncsync.stores.registry.trust import Refused, realm_url, same_origin
 from asyncsync.stores.registry.wire import Request, Wire
 
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 TOKEN_BYTES_MAX = 128 * 1024  # of a token server's answer
 _REMEMBERED = 256  # tokens that are blanked out in foreign text; older ones have ended
 
@@ -50,7 +51,7 @@ class Wanted:
 def basic(who: Credential) -> str:
     """The Authorization header that sends user and password."""
     pair = f"{who.username}:{who.password or who.identity_token}"
-    return f"Basic {b64encode(pair.encode()).decode()}"
+    return f"Basic {b64encode(pair.encode(errors=AS_GIVEN)).decode()}"
 
 
 def named(who: Credential) -> str:
@@ -110,7 +111,7 @@ class Tokens:
         headers = {"Accept": "application/json"}
         if who and who.identity_token:
             form = token_form(who.identity_token, wanted.service, wanted.scope)
-            post = Request("POST", realm, headers, TOKEN_BYTES_MAX, form)
+            post = Request("POST", realm, headers | _FORM, TOKEN_BYTES_MAX, lambda: form)
             answer = await self._wire.ask(post, Where(self._place.host), home=guard)
             if answer.status not in (404, 405):  # not every token server knows OAuth2
                 return answer

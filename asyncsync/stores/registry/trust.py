@@ -115,7 +115,7 @@ def redirect_url(location: str, current: URL, registry: URL, home: Reach) -> URL
 def _resolve(text: str, base: URL) -> URL:
     try:
         url = base.join(URL(text, encoded=True))
-        host, _ = url.raw_host, url.port
+        _, host, _ = url.host, url.raw_host, url.port  # the first is read as IDNA
     except ValueError:
         raise Refused("a text that is no address") from None
     if url.scheme not in ("http", "https") or not is_host(host or ""):

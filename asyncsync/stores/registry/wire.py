@@ -46,7 +46,6 @@ class Request:
     url: URL
     headers: Mapping[str, str] = field(repr=False)
     most: int | None
-    form: Mapping[str, str] | None = field(default=None, repr=False)
     body: Callable[[], Body] | None = None
 
 
@@ -124,8 +123,8 @@ class Wire:
         proxy = proxy_for(url, self._access.proxies)
         # Through a proxy, the only address that we connect to is the proxy's, which the user chose.
         session = self._session(None if proxy else home)
-        body = request.body() if request.body else request.form
-        sends = not isinstance(body, bytes | Mapping | None)
+        body = request.body() if request.body else None
+        sends = not isinstance(body, bytes | None)
         plain = url.scheme == "http" and at in self._access.plain_http
         with (
             asking(

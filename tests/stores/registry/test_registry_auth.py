@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
@@ -156,6 +157,11 @@ def test_only_a_scope_that_is_one_is_taken_from_a_challenge(
             "",
             "https://a.example/token?account=a%2Fb%7E&scope=repository%3Aa%2Fb%3Apull",
         ),
+        (  # a header's byte that is no UTF-8, as it comes in and as it goes out
+            "https://a.example/token",
+            "\udcff",
+            "https://a.example/token?service=%FF&scope=repository%3Aa%2Fb%3Apull",
+        ),
     ],
 )
 def test_a_token_is_asked_with_the_realms_own_query_byte_for_byte(
@@ -167,7 +173,7 @@ def test_a_token_is_asked_with_the_realms_own_query_byte_for_byte(
 def test_several_scopes_are_several_parameters_in_a_query_and_one_in_a_form() -> None:
     scopes = "repository:a:pull repository:b:pull"
     assert token_query(URL("https://a/t"), "", scopes).query.getall("scope") == scopes.split(" ")
-    form = token_form("id", "s", scopes)
+    form = dict(parse_qsl(token_form("id", "s", scopes).decode()))
     assert form["scope"] == scopes
     assert form["grant_type"] == "refresh_token"
     assert "offline_token" not in form

@@ -436,6 +436,40 @@ async def test_an_identity_token_is_turned_into_a_token_by_a_form() -> None:
     assert post.path == "/token"  # nothing of it in an address, which is logged
 
 
+@pytest.mark.parametrize(
+    "who",
+    [
+        Credential("alice", password="pass\udcffword"),
+        Credential("alice", identity_token="id\udcffentity"),
+    ],
+)
+async def test_bytes_that_are_no_utf_8_are_sent_as_they_came(who: Credential) -> None:
+    registry = TokenRegistry()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST":
+            registry.good["t"] = "repository:team/app:pull"
+            return web.json_response({"access_token": "t"})
+        return await registry(request)
+
+    async with scripted(answer) as server, asking(server, who) as client:
+        assert await client.resolve(image(server)) is not None
+    (asked,) = [seen for seen in server.requests if seen.path.startswith("/token")]
+    basic = asked.headers.get("Authorization", "").removeprefix("Basic ")
+    assert b"%FF" in asked.body or b"\xff" in base64.b64decode(basic)
+
+
+async def test_challenges_without_end_are_read_as_far_as_a_registry_has_any() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        headers = CIMultiDict(("WWW-Authenticate", "a," * 30_000) for _ in range(100))
+        headers.add("WWW-Authenticate", "Basic")
+        return web.Response(status=401, headers=headers)
+
+    async with scripted(answer) as server, asking(server, ALICE) as client:
+        with pytest.raises(PermissionDenied, match="does not say how to log in"):
+            await client.resolve(image(server))
+
+
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_token_server_that_knows_no_form_is_asked_by_get(status: int) -> None:
     registry = TokenRegistry()

@@ -113,6 +113,7 @@ def test_a_realm_over_https_or_on_a_plain_registry_itself_is_asked(
         ("https://a.0x1/t", "https://r.example", PUBLIC, "no address"),
         ("https://127.0.0.1./t", "https://r.example", PUBLIC, "no address"),
         ("https://[2606:4700::1%25eth0]/t", "https://r.example", PUBLIC, "no address"),
+        ("https://xn--a.example/t", "https://r.example", PUBLIC, "no address"),
         ("https://a..example/t", "https://r.example", PUBLIC, "no address"),
         ("https://.example/t", "https://r.example", PUBLIC, "no address"),
         (f"https://{'a' * 64}.example/t", "https://r.example", PUBLIC, "no address"),
