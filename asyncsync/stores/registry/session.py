@@ -75,7 +75,7 @@ class Session:
         self._place, self._access, self._credentials, self._wire = place, access, credentials, wire
         self._where = Where(place.host)
         self._logins = Logins()
-        self._tokens = Tokens(place, wire, self._logins, clock=clock)
+        self._tokens = Tokens(place, access, wire, self._logins, clock=clock)
         self.quirks = quirks
         self._notices = notices
         self._rates = Rates(self.quirks.at_once, clock=clock)

@@ -13,10 +13,13 @@ import pytest
 from aiohttp import web
 from scripted import Certificate, Scripted, manifest_answer, scripted, self_signed
 
+from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
 from asyncsync.model.errors import TlsError, Where
 from asyncsync.model.place import Registry
+from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.certificates import certificate_folders, context_for
+from asyncsync.stores.registry.client import RegistryClient
 
 
 @pytest.fixture
@@ -151,6 +154,37 @@ async def test_an_insecure_host_is_shown_our_certificate_too(
         folder = put(tmp_path / "certs.d", server.host, **pair)
         access = Access(insecure=frozenset({server.host}))
         assert await believed(server, context_for(Registry(server.host), access, [folder]))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_token_is_asked_of_an_insecure_host_as_its_images_are(
+    tmp_path: Path, servers: Certificate, elsewhere: bool
+) -> None:
+    realm = ""
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if request.path == "/token":
+            return web.json_response({"token": "t"})
+        if "Authorization" in request.headers:
+            return manifest_answer()
+        header = f'Bearer realm="{realm}/token"'
+        return web.Response(status=401, headers={"WWW-Authenticate": header})
+
+    other = certificate_in(tmp_path / "other")
+    async with (
+        scripted(answer, tls=other.context) as auth,
+        scripted(answer, tls=servers.context) as server,
+    ):
+        realm = f"https://{auth.host}" if elsewhere else ""
+        for hosts, fine in (({server.host, auth.host}, True), ({server.host}, not elsewhere)):
+            access = Access(insecure=frozenset(hosts))
+            async with RegistryClient(access, Credentials(environ={})) as client:
+                asked = client.resolve(Reference.parse(f"{server.host}/team/app:1"))
+                if fine:
+                    assert await asked is not None
+                else:
+                    with pytest.raises(TlsError, match=f"^{auth.host} shows a certificate"):
+                        await asked
 
 
 def test_a_host_without_tls_needs_no_certificates(tmp_path: Path, ours: Certificate) -> None:
