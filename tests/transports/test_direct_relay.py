@@ -328,6 +328,14 @@ async def test_a_target_that_stands_still_is_timed_out_and_tried_again(stalls: i
     assert "took no more of sha256:" in error.what
 
 
+async def test_a_target_that_stands_still_with_an_empty_blob_is_timed_out_too() -> None:
+    link = Link(b"", target=MemoryTarget(stalls=0))
+    with anyio.fail_after(10):
+        assert await link.relay(idle_seconds=0.05).move(link.need)
+    assert link.arrived
+    assert len(link.listener.texts("Retried")) == 1
+
+
 async def test_a_source_that_is_waited_for_is_not_the_targets_fault() -> None:
     async def slowly(_: float = 0) -> None:
         await anyio.sleep(0.2)  # the watch has no other clock than the loop's

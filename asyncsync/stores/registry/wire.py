@@ -63,7 +63,16 @@ class Streamed(Answer):
         at = self.url.host_port_subcomponent or self._where.registry
         idle = self._idle_seconds
         with asking(at, self._where, idle_seconds=idle, connect_seconds=CONNECT_SECONDS):
-            async for part in self._response.content.iter_any():
+            content = self._response.content
+            while True:
+                part = content.read_nowait()
+                if not part and not content.at_eof():
+                    # Not the socket's silence, which ends sooner: bytes may come that are none of
+                    # the body, as an extension of a chunk without end.
+                    with fail_after(2 * idle):
+                        part = await content.readany()
+                if not part:
+                    return
                 yield part
 
     def close(self) -> None:
@@ -126,12 +135,14 @@ class Wire:
         body = request.body() if request.body else None
         sends = not isinstance(body, bytes | None)
         plain = url.scheme == "http" and at in self._access.plain_http
+        # A proxy waits for its own connection, and may say nothing meanwhile.
+        connect = 2 * secs if proxy else CONNECT_SECONDS
         with (
             asking(
                 at,
                 where,
                 idle_seconds=secs,
-                connect_seconds=CONNECT_SECONDS,
+                connect_seconds=connect,
                 said_plain=plain,
             ),
             # A body of gigabytes has no bound but its mover's, who sees it move.
@@ -145,7 +156,9 @@ class Wire:
                 allow_redirects=False,
                 proxy=proxy,
                 ssl=tls or self._tls or True,
-                timeout=_timeout(DIGESTING_SECONDS if sends else secs),
+                timeout=_timeout(
+                    DIGESTING_SECONDS if sends else secs, connect=connect if proxy else None
+                ),
             )
             if request.most is None and response.status in (200, 206):
                 return Streamed(
@@ -236,8 +249,10 @@ class _Guard:
         return socket.socket(family, kind, protocol)
 
 
-def _timeout(read_seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds)
+def _timeout(read_seconds: float, *, connect: float | None = None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=None, connect=connect, sock_connect=CONNECT_SECONDS, sock_read=read_seconds
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

@@ -87,7 +87,8 @@ class Stream:
         at, attempt, since = start, 1, start
         short: DigestMismatch | None = None
         if not self.size:
-            self._check()  # there is no last chunk to hold back
+            self._check()  # there is no last chunk to hold back, and none that puts the watch off
+            self._stirred(last=True)
         while at < stop:
             try:
                 async with self._opened(at, stop) as chunks:

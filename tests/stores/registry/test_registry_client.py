@@ -14,12 +14,15 @@ from anyio import (
     create_task_group,
     create_tcp_listener,
     fail_after,
+    sleep,
+    sleep_forever,
     wait_all_tasks_blocked,
 )
 from anyio.abc import SocketAttribute, SocketStream
 from scripted import (
     MANIFEST,
     MANIFEST_TYPE,
+    Bytes,
     Scripted,
     digest_of,
     endless,
@@ -28,6 +31,7 @@ from scripted import (
     scripted,
     self_signed,
 )
+from yarl import URL
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access, Credential
@@ -49,6 +53,7 @@ from asyncsync.model.manifest import ACCEPTED_TYPES
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
 from asyncsync.stores.registry.notices import NOTICES_MAX, TEXT_MAX, Warn, nobody, warnings_in
+from asyncsync.stores.registry.wire import Request, Wire
 
 DIGEST = Digest.parse(digest_of(MANIFEST))
 
@@ -236,6 +241,29 @@ async def test_a_registry_that_falls_silent_is_left() -> None:
         with fail_after(10), pytest.raises(TimedOut, match="sent nothing for") as caught:
             await client.resolve(reference(server))
         silent.set()
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [(b"4;", b"an-extension"), (b"4\r\nblob\r\n0\r\n", b"X-Trailer: 1\r\n")],
+    ids=["an extension of a chunk", "trailers"],
+)
+async def test_a_registry_that_sends_all_but_the_blob_is_left(head: bytes, more: bytes) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        request.transport.write(chunked + head)
+        while not request.transport.is_closing():
+            request.transport.write(more)
+            await sleep(0.05)  # the line is never silent for as long as one waits
+        return web.Response()
+
+    async with scripted(answer) as server, asking(server, idle_seconds=0.3) as client:
+        blob = reference(server).by_digest(Digest.of(b"blob"))
+        with fail_after(10), pytest.raises(TimedOut, match="did not answer in time") as caught:
+            async with client.blob(blob) as reading:
+                assert [chunk async for chunk in reading] == [b"blob"]
     assert caught.value.transient
 
 
@@ -475,6 +503,27 @@ async def test_a_proxy_that_refuses_is_told() -> None:
             with pytest.raises(RegistryUnavailable, match=r"proxy before r\.example") as caught:
                 await client.resolve(Reference.parse("r.example/team/app:1"))
     assert "c4nary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("body", [None, Bytes(b"blob")], ids=["nothing", "a body"])
+async def test_a_proxy_that_takes_a_connection_and_says_nothing_is_left(body: Bytes | None) -> None:
+    async def accept(connection: SocketStream) -> None:
+        async with connection:
+            await sleep_forever()
+
+    async with (
+        await create_tcp_listener(local_host="127.0.0.1") as listener,
+        create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, accept)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
+        access = Access(proxies={"https": f"http://127.0.0.1:{port}"})
+        async with Wire(access, idle_seconds=0.2) as wire:
+            read = (lambda: body.read(0, body.size)) if body else None
+            request = Request("PUT", URL("https://r.example/v2/"), {}, 1000, read)
+            with fail_after(10), pytest.raises(TimedOut, match=r"^r\.example took no connection"):
+                await wire.ask(request, Where("r.example"))
+        group.cancel_scope.cancel()
 
 
 CONFIG = b'{"os": "linux", "architecture": "amd64"}'
