@@ -67,5 +67,21 @@ def test_a_secret_within_a_longer_one_leaves_nothing_of_it() -> None:
     assert shown("token=abcdefgh", secrets=["abcd", "abcdefgh"]) == "token=***"
 
 
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "p%26q%3c1%3E%27%2bx",
+        "p%26q<1>'+x",
+        "p&#38;q&#60;1&#62;&#39;&#43;x",
+        "p&amp;q&lt;1&gt;&#x27;+x",
+        r"p\u0026q\u003c1\u003e'+x",
+        r"p&q<1>\'+x",
+    ],
+)
+def test_a_secret_in_another_form_leaves_nothing_of_the_text(echo: str) -> None:
+    assert shown(f"you sent {echo}, did you?", secrets=["p&q<1>'+x"]) == "***"
+    assert shown(f"you sent {echo}, did you?", secrets=["other"]) != "***"
+
+
 def test_a_secret_as_short_as_a_word_does_not_blank_out_the_message() -> None:
     assert shown("an apple", secrets=["a", "", "an "]) == "an apple"

@@ -29,7 +29,7 @@ from asyncsync.model.errors import (
     TypeRefused,
     Where,
 )
-from asyncsync.model.foreign import shown
+from asyncsync.model.foreign import shown, without
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.quirks import quirks
 
@@ -54,7 +54,9 @@ _BODY_TOO_LARGE = (
 _TAKES_NOTHING = "It takes no pushes: it is read-only, locked, or only a cache of another registry"
 _TAG_STAYS = "Remove the tag there or loosen that rule, or name another tag in the list"
 _NAME_REFUSED = frozenset({"NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
-_TAGS = re.compile(r"<(?:style|script|head)\b.*?</(?:style|script|head)\s*>|<[^>]*>", re.S | re.I)
+# Each reads on from where it has come to, or a page of `<` alone takes seconds.
+_HEAD = re.compile(r".*?</head\s*>", re.S | re.I)
+_TAGS = re.compile(r"<(style|script)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.S | re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,10 @@ def told(answer: Answer, secrets: Iterable[str]) -> str:
     if isinstance(document, dict):
         text = "; ".join(": ".join(filter(None, pair)) for pair in _errors(document)[:3])
     else:
-        text = _TAGS.sub(" ", answer.body.decode(errors="replace"))
+        # Before tags go: they may be a part of a secret.
+        page = without(answer.body.decode(errors="replace"), secrets)
+        head = _HEAD.match(page)
+        text = _TAGS.sub(" ", page[head.end() :] if head else page)
     return shown(text, secrets=secrets, limit=_TEXT_MAX)
 
 

@@ -25,6 +25,7 @@ from asyncsync.stores.registry.answers import (
     retry_after,
     told,
 )
+from asyncsync.stores.registry.wire import ERROR_BYTES_MAX
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 SECRET = "c4nary-s3cret"
@@ -167,6 +168,17 @@ def test_an_error_carries_the_registrys_wish_to_wait() -> None:
 )
 def test_a_registrys_own_words_are_one_short_printable_line(body: str | bytes, text: str) -> None:
     assert told(answered(500, body), [SECRET]) == text
+
+
+def test_no_part_of_a_secret_is_shown_that_looks_like_a_tag() -> None:
+    assert told(answered(500, "<p>you sent pa<ss>word"), ["pa<ss>word"]) == "you sent ***"
+
+
+@pytest.mark.parametrize("page", ["<", "<style ", "<style>", "<head>", "</style", "&", "%", "\\"])
+def test_a_page_of_the_largest_size_takes_no_time_to_speak_of(page: str) -> None:
+    answer = answered(500, page * (ERROR_BYTES_MAX // len(page)))
+    for _ in range(20):  # at first a minute, and more
+        told(answer, ["s3cret"])
 
 
 def test_a_packed_body_is_not_shown() -> None:
