@@ -405,6 +405,35 @@ async def test_a_cancelled_move_takes_its_upload_back_and_lets_its_source_go() -
     assert not link.arrived
 
 
+async def test_an_upload_that_waits_for_its_next_attempt_is_taken_back_by_a_stop() -> None:
+    async def long(_: float) -> None:
+        await sleep_forever()
+
+    link = Link(target=MemoryTarget(breaks=deque([105]), resumes=True), sleep=long)
+    async with create_task_group() as group:
+        group.start_soon(link.relay().move, link.need)
+        await wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert link.target.cancelled == [link.need.target]
+
+
+async def test_an_upload_that_was_begun_while_its_blob_comes_in_is_taken_back_by_a_stop() -> None:
+    link = Link(source=MemorySource(opens=sleep_forever))
+    async with create_task_group() as group:
+        group.start_soon(link.relay(early=True).move, link.need)
+        await wait_all_tasks_blocked()
+        assert len(link.target.done) == 1, "it was begun"
+        group.cancel_scope.cancel()
+    assert link.target.cancelled == [link.need.target]
+
+
+async def test_an_upload_that_could_go_on_is_taken_back_after_the_last_attempt() -> None:
+    link = Link(retries=0, target=MemoryTarget(breaks=deque([105]), resumes=True))
+    with pytest.raises(RegistryUnavailable):
+        await link.relay().move(link.need)
+    assert link.target.cancelled == [link.need.target]
+
+
 async def test_an_error_that_no_retry_helps_is_raised_at_once() -> None:
     link = Link()
 

@@ -79,6 +79,9 @@ class Relay:
         transfer = _Transfer(need, begin, content, self._begun.pop(need, None), early=early)
         try:
             return await self._steps.part(Step.COPY, transfer.attempt)
+        except BaseException:
+            await transfer.take_back()
+            raise
         finally:
             content.tell()
 
@@ -115,9 +118,9 @@ class _Transfer:
     async def attempt(self) -> bool:
         if self.upload is None:
             self.start, self.upload = 0, await self._begun()
-            if self.upload is None:
-                return False
         upload = self.upload
+        if upload is None:
+            return False
         try:
             await self._send(upload)
         except CopyError as error:
@@ -131,10 +134,13 @@ class _Transfer:
             if at_source and self.content.renew(at_source):
                 return await self.attempt()
             raise at_source.given_up() if at_source else error from None
-        except BaseException:
-            await upload.cancel()
-            raise
         return True
+
+    async def take_back(self) -> None:
+        """Cancel the upload that is under way, or waits for another attempt that will not come."""
+        upload, self.upload = self.upload, None
+        if upload is not None:
+            await upload.cancel()
 
     async def _begun(self) -> Upload | None:
         """Begin the upload; a small blob comes in meanwhile, which saves a round trip."""
@@ -143,13 +149,12 @@ class _Transfer:
         fetching = CancelScope()
 
         async def asked() -> Upload | None:
-            upload = None
             try:
-                upload = await self.begin(self.need.target)
+                self.upload = await self.begin(self.need.target)
             finally:
-                if upload is None:  # nobody wants the bytes
+                if self.upload is None:  # nobody wants the bytes
                     fetching.cancel()
-            return upload
+            return self.upload
 
         async def fetched() -> None:
             with fetching:
