@@ -101,6 +101,11 @@ def test_seconds_of_extracting_are_no_bytes() -> None:
     assert told(at("Downloading", "a", current=2, total=9), seconds) == {"a": 9}
 
 
+@pytest.mark.parametrize("current", [-1, 2**63, 10**400, 1.5, True, "7", None])
+def test_what_is_no_number_of_bytes_counts_nothing(current: object) -> None:
+    assert not any(told(at("Downloading", "a", current=current, total=current)).values())
+
+
 def test_a_layer_that_was_there_already_counts_nothing() -> None:
     assert told(at("Already exists", "a")) == {}
 

@@ -14,6 +14,7 @@ from asyncsync.model.digest import Digest
 
 LINE_BYTES_MAX = 4 * 1024 * 1024
 _LAYERS_MAX = 10_000  # ids remembered; no image has as many layers
+_BYTES_MAX = 2**63 - 1  # Go's int64; a larger number could not even be written in a report
 _PUSHED = re.compile(r"\S+: digest: (sha256:[0-9a-f]{64}) size: \d+")
 _STILL = frozenset({"Waiting", "Preparing", "Unavailable", "Pulling fs layer"})
 # A layer has come in whole with the first of these; engines leave out most of the steps before.
@@ -101,7 +102,9 @@ def _bytes(record: dict[str, Any], key: str) -> int:
     if not isinstance(detail, dict) or "units" in detail:  # containerd extracts in seconds
         return 0
     count = detail.get(key)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+    if not isinstance(count, int) or isinstance(count, bool):
+        return 0
+    return count if 0 < count <= _BYTES_MAX else 0
 
 
 def _record(line: bytes) -> dict[str, Any]:
