@@ -156,7 +156,9 @@ class Session:
 
     @property
     def _secrets(self) -> tuple[str, ...]:
-        return (*(secret for who in self._used for secret in who.secrets), *self._tokens.seen)
+        ours = (secret for who in self._used for secret in who.secrets)
+        # A proxy's error page may show what was sent to it.
+        return (*ours, *self._tokens.seen, *self._access.secrets)
 
     async def _open(self) -> URL:
         """Find the scheme. A loopback host that speaks no TLS is asked in plain HTTP."""

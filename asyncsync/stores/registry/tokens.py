@@ -146,7 +146,7 @@ class Tokens:
 
     def _failure(self, answer: Answer, wanted: Wanted) -> CopyError:
         who, where = wanted.who, Where(self._place.host)
-        secrets = (*(who.secrets if who else ()), *self.seen)
+        secrets = (*(who.secrets if who else ()), *self.seen, *self._access.secrets)
         speaker = f"{self._place}'s token server {answer.url.host}"
         text = told(answer, secrets)
         said = f" ({answer.line})" + (f": {text}" if text else "")

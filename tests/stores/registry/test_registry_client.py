@@ -505,6 +505,24 @@ async def test_a_proxy_that_refuses_is_told() -> None:
     assert "c4nary" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("path", ["/v2/", "/token"])
+async def test_a_proxy_that_shows_our_login_does_not_bring_it_back(path: str) -> None:
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        if request.path.startswith(path):
+            return web.Response(status=403, text=request.headers["Proxy-Authorization"])
+        header = 'Bearer realm="http://r.example/token"'
+        return web.Response(status=401, headers={"WWW-Authenticate": header})
+
+    async with scripted(refuse) as proxy:
+        access = Access(
+            plain_http=frozenset({"r.example"}), proxies={"http": f"http://u:c4nary@{proxy.host}"}
+        )
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(CopyError, match=r"Basic \*\*\*") as caught:
+                await client.manifest(Reference.parse("r.example/team/app:1"))
+    assert "dTpjNG5hcn" not in str(caught.value)
+
+
 @pytest.mark.parametrize("body", [None, Bytes(b"blob")], ids=["nothing", "a body"])
 async def test_a_proxy_that_takes_a_connection_and_says_nothing_is_left(body: Bytes | None) -> None:
     async def accept(connection: SocketStream) -> None:
