@@ -256,12 +256,12 @@ async def test_a_registry_that_sends_all_but_the_blob_is_left(head: bytes, more:
         request.transport.write(chunked + head)
         while not request.transport.is_closing():
             request.transport.write(more)
-            await sleep(0.05)  # the line is never silent for as long as one waits
+            await sleep(0.05)  # so the line is hardly ever silent for as long as one waits
         return web.Response()
 
     async with scripted(answer) as server, asking(server, idle_seconds=0.3) as client:
         blob = reference(server).by_digest(Digest.of(b"blob"))
-        with fail_after(10), pytest.raises(TimedOut, match="did not answer in time") as caught:
+        with fail_after(10), pytest.raises(TimedOut) as caught:
             async with client.blob(blob) as reading:
                 assert [chunk async for chunk in reading] == [b"blob"]
     assert caught.value.transient
