@@ -5,13 +5,11 @@ Nothing is unpacked: a blob is a stretch of the file.
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -31,17 +29,7 @@ from asyncsync.stores.layout.folder import (
     check_mark,
     reading_index,
 )
-
-_HEADER_BYTES_MAX = 1024 * 1024  # of one member: a hostile one could claim the whole file for it
-_MEMBERS_MAX = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Where a member's bytes are: from `start`, so many."""
-
-    start: int
-    size: int
+from asyncsync.stores.layout.tar_members import Stretch, members
 
 
 class LayoutTar:
@@ -73,7 +61,7 @@ class LayoutTar:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise ConfigurationError(f"{name} is no file. A name in .tar is that of a tar.")
         try:
-            archive = cls(file, _members(file))
+            archive = cls(file, members(file))
             check_mark(archive._of(MARK_NAME, MARK_BYTES_MAX), name)
             archive.entries()
         except tarfile.TarError:
@@ -148,35 +136,3 @@ def unreadable(name: str, error: Exception) -> ConfigurationError:
 def identity(found: os.stat_result) -> tuple[int, int, int]:
     """Tells one file of the same name from another."""
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-class _Bounded(io.FileIO):
-    """A file of which nobody reads much at once: `tarfile` reads a header of any size whole."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= _HEADER_BYTES_MAX:
-            raise tarfile.ReadError("a header is too large")
-        return super().read(size)
-
-
-def _members(file: int) -> dict[str, Stretch]:
-    """Where each file of a tar is. The last of one name counts, as when a tar is unpacked.
-
-    Raises TarError.
-    """
-    members: dict[str, Stretch] = {}
-    with (
-        _Bounded(file, closefd=False) as bounded,
-        tarfile.open(fileobj=bounded, mode="r:", errorlevel=1) as archive,
-    ):
-        for count, member in enumerate(archive):
-            if count == _MEMBERS_MAX:
-                raise tarfile.ReadError("it has too many members")
-            archive.members = []  # type: ignore[attr-defined]  # or all of them are kept
-            if member.isreg() and not member.issparse():
-                name = member.name.removeprefix("./")
-                members[name] = Stretch(member.offset_data, member.size)
-    size = os.fstat(file).st_size
-    if any(stretch.start + stretch.size > size for stretch in members.values()):
-        raise tarfile.ReadError("it ends before its last file does")
-    return members

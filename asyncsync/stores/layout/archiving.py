@@ -20,7 +20,7 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.stores.layout import index
-from asyncsync.stores.layout.archive import LayoutTar, Stretch, blob_name, identity, unreadable
+from asyncsync.stores.layout.archive import LayoutTar, blob_name, identity, unreadable
 from asyncsync.stores.layout.folder import (
     INDEX_NAME,
     MARK_NAME,
@@ -31,6 +31,7 @@ from asyncsync.stores.layout.folder import (
     reading_index,
 )
 from asyncsync.stores.layout.tar_draft import TarDraft, put_at, sweep
+from asyncsync.stores.layout.tar_members import Stretch
 
 
 class LayoutTarWriter:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from asyncsync.stores.layout.archive import Stretch
+from asyncsync.stores.layout.tar_members import Stretch
 from asyncsync.stores.layout.writing import new_locked, to_disk
 
 _BLOCK = 512  # bytes; all of a tar is made of such

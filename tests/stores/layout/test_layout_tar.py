@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import tarfile
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -197,6 +198,51 @@ def test_tars_of_others_are_read(path: Path, format: int, prefix: str) -> None: 
     read.close()
 
 
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_in_tars_of_others_are_read(path: Path, format: int) -> None:  # noqa: A002
+    long = Digest.of(DATA, "sha512")
+    packed(path, {**LAYOUT, f"./blobs/sha512/{long.hex}": DATA, "notes.txt": b"x"}, format)
+    read = LayoutTar.open(path)
+    assert read.read(long) == DATA
+    read.close()
+
+
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_blob_in_a_tar_may_be_larger_than_its_oldest_form_can_say(
+    path: Path,
+    format: int,  # noqa: A002
+) -> None:
+    packed(path, LAYOUT, format)
+    info = tarfile.TarInfo(f"blobs/sha256/{HELLO.hex}")
+    info.size = 9 * 2**30
+    header = info.tobuf(format)
+    end = path.stat().st_size - tarfile.RECORDSIZE + 4 * tarfile.BLOCKSIZE  # behind two small files
+    with path.open("r+b") as file:
+        file.truncate(end)
+        file.seek(end)
+        file.write(header)
+        file.truncate(end + len(header) + info.size)  # a hole, which takes no room
+    read = LayoutTar.open(path)
+    assert read.size(HELLO) == info.size
+    read.close()
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_files_with_holes_in_a_tar_are_passed_over(path: Path, tmp_path: Path, form: str) -> None:
+    (tmp_path / "tree").mkdir()
+    with (tmp_path / "tree" / "holes").open("wb") as file:
+        for at in range(40):  # more than its first header has room to tell of
+            file.seek(at * 2**20)
+            file.write(b"x")
+    for name, data in LAYOUT.items():
+        (tmp_path / "tree" / name).write_bytes(data)
+    command = ["tar", "-C", tmp_path / "tree", "--sparse", f"--format={form}", "-cf", path, "."]
+    subprocess.run(command, check=True)
+    read = LayoutTar.open(path)
+    assert set(read.members) == set(LAYOUT)
+    read.close()
+
+
 def test_wrong_bytes_in_a_tar_are_not_read(path: Path) -> None:
     packed(path, {**LAYOUT, f"blobs/sha256/{HELLO.hex}": b"other bytes"})
     read = LayoutTar.open(path)
@@ -221,6 +267,45 @@ def a_pax_header_of_a_gigabyte(path: Path) -> None:
     path.write_bytes(info.tobuf(tarfile.USTAR_FORMAT))
     with path.open("r+b") as file:
         file.truncate(2**30 + 10240)
+
+
+def before_nothing(path: Path, kind: bytes, data: bytes, count: int = 1) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, len(data)
+    one = info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+    path.write_bytes(one * count + bytes(tarfile.RECORDSIZE))
+
+
+def a_chain_of_long_names(path: Path) -> None:
+    before_nothing(path, tarfile.GNUTYPE_LONGNAME, b"name", 5000)
+
+
+def a_chain_of_pax_headers(path: Path) -> None:
+    before_nothing(path, tarfile.XHDTYPE, b"11 path=xx\n", 5000)
+
+
+def a_pax_header_of_digits_alone(path: Path) -> None:
+    before_nothing(path, tarfile.XHDTYPE, b"1" * 2**20)
+
+
+def a_pax_header_without_a_number(path: Path) -> None:
+    before_nothing(path, tarfile.XHDTYPE, b"12 size=abc\n")
+    end = path.stat().st_size - tarfile.RECORDSIZE
+    with path.open("r+b") as file:
+        file.seek(end)
+        file.write(tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT))
+
+
+def a_size_below_nothing(path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.size = -1024
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(tarfile.RECORDSIZE))
+
+
+def a_size_beyond_all(path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.size = 2**80
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(tarfile.RECORDSIZE))
 
 
 def cut_off(path: Path) -> None:
@@ -279,6 +364,12 @@ def a_pipe(path: Path) -> None:
     [
         (a_header_of_a_gigabyte, "is no tar, or is damaged"),
         (a_pax_header_of_a_gigabyte, "is no tar, or is damaged"),
+        (a_chain_of_long_names, "it has no oci-layout"),
+        (a_chain_of_pax_headers, "it has no oci-layout"),
+        (a_pax_header_of_digits_alone, "is no tar, or is damaged"),
+        (a_pax_header_without_a_number, "is no tar, or is damaged"),
+        (a_size_below_nothing, "is no tar, or is damaged"),
+        (a_size_beyond_all, "is no tar, or is damaged"),
         (cut_off, "is no tar, or is damaged"),
         (compressed, "If it is compressed, unpack it first"),
         (empty, "is no tar, or is damaged"),
