@@ -91,10 +91,10 @@ def _body(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError("it is no JSON") from error
     match body:
-        case {"schemaVersion": 2, "manifests": list(), **rest} if (
+        case {"schemaVersion": 2, "manifests": list() | None as manifests, **rest} if (
             rest.get("mediaType", OCI_INDEX) == OCI_INDEX
         ):
-            return dict(body)
+            return {**body, "manifests": manifests or []}  # null: umoci's, of no image
     raise ValueError("it is no OCI index of schema version 2")
 
 

@@ -151,6 +151,14 @@ def test_what_others_wrote_into_the_index_stays(layout: LayoutFolder) -> None:
     assert (told["annotations"], told["other"]) == ({"a": "b"}, 1)
 
 
+def test_an_index_from_which_umoci_took_the_last_image_has_none(layout: LayoutFolder) -> None:
+    (layout.path / "index.json").write_text('{"schemaVersion":2,"manifests":null}')
+    assert LayoutFolder.open(layout.path, create=True).entries() == ()
+    assert layout.drop_entries(lambda _: True) == 0
+    layout.put_entry(entry(b"1", "ours:1"))
+    assert [each.name for each in layout.entries()] == ["ours:1"]
+
+
 def test_many_threads_put_entries_and_none_is_lost(layout: LayoutFolder) -> None:
     others = LayoutFolder.open(layout.path, create=True)
     numbers = range(40)
