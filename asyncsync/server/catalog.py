@@ -5,9 +5,12 @@ It blocks, as the layout does: callers hop to threads.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -127,13 +130,17 @@ class Catalog:
         for manifest in self._reached(self._now().by_digest.values()):
             raw = self.read(manifest)
             parsed = raw and _parsed(raw)
-            if parsed and digest in needs(parsed):
+            if parsed and any(part.digest == digest for part in needs(parsed)):
                 return manifest.digest
         return None
 
     def lacks(self, parsed: Index | ImageManifest) -> list[Digest]:
-        """What a manifest needs and the layout does not have."""
-        return [digest for digest in needs(parsed) if self._folder.blob(digest) is None]
+        """What a manifest needs and the layout does not have, or has damaged: that is removed.
+
+        Else nobody would send it again, since it is told to be there. Only what has another length
+        than the manifest says is read for that.
+        """
+        return [part.digest for part in needs(parsed) if not self._has(part)]
 
     def put(self, raw: RawManifest, parsed: Index | ImageManifest, name: str | None) -> None:
         """Keep a manifest, under a name or by its digest alone. It is on the disk then."""
@@ -184,6 +191,20 @@ class Catalog:
             return False
         path.unlink(missing_ok=True)
         return True
+
+    def _has(self, part: Descriptor) -> bool:
+        path, size = self._folder.blob(part.digest), self._folder.size(part.digest)
+        if path is None or size in (None, part.size):
+            return size is not None
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, part.digest.algorithm).hexdigest()
+            if found == part.digest.hex:  # the manifest errs, and so do those of others
+                return True
+            with suppress(FileNotFoundError):
+                # Unless a right one has taken its place meanwhile.
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    path.unlink()
+        return False
 
     def _drop_nameless(self, digests: set[Digest], view: _View) -> None:
         """Let go of those, but of no referrer: no other repository would find it any more."""
@@ -243,15 +264,15 @@ class Catalog:
         return kin
 
 
-def needs(parsed: Index | ImageManifest) -> tuple[Digest, ...]:
+def needs(parsed: Index | ImageManifest) -> tuple[Descriptor, ...]:
     """What has to be there before a manifest, each once. Its subject may come later."""
     if isinstance(parsed, Index):
-        found = [child.digest for child in parsed.manifests]
+        found = parsed.manifests
     else:
         # Foreign layers are where their publisher has them.
         blobs = (parsed.config, *parsed.layers)
-        found = [blob.digest for blob in blobs if not blob.is_foreign]
-    return tuple(dict.fromkeys(found))
+        found = tuple(blob for blob in blobs if not blob.is_foreign)
+    return tuple({part.digest: part for part in found}.values())
 
 
 def told_type(data: bytes) -> str:
@@ -268,7 +289,8 @@ def _view(seen: tuple[int, ...], entries: tuple[Entry, ...]) -> _View:
     held = [entry for entry in entries if entry.descriptor.media_type in ACCEPTED_TYPES]
     for entry in held:
         if entry.name and (name := named(entry.name)):
-            tags.setdefault(name[0], {})[name[1]] = entry.descriptor
+            # Of two of one name the first counts, as for who reads the folder itself.
+            tags.setdefault(name[0], {}).setdefault(name[1], entry.descriptor)
     found = {entry.descriptor.digest: entry.descriptor for entry in held}
     nameless = {entry.descriptor.digest: entry.descriptor for entry in held if not entry.name}
     return _View(seen, tags, found, nameless)

@@ -119,6 +119,47 @@ def test_a_damaged_manifest_counts_as_missing_until_it_is_put_again(served: Serv
     assert served.digest_of("team/app", "1") == image.digest
 
 
+def test_a_blob_that_was_cut_is_asked_for_again_when_its_image_is_pushed(
+    served: ServedFolder,
+) -> None:
+    image = served.put_image("team/app", "1")
+    layer = file_of(served, image.layer_digests[0])
+    whole = layer.read_bytes()
+    layer.write_bytes(whole[:-1])
+    manifest = file_of(served, image.digest).read_bytes()
+    at, typed = "/v2/team/app/manifests/2", {"Content-Type": images.OCI_MANIFEST}
+    refused = ask(served.host, "PUT", at, manifest, typed)
+    assert (refused.status, refused.codes) == (404, ["MANIFEST_BLOB_UNKNOWN"])
+    assert image.layer_digests[0] in refused.body.decode()
+    assert not served.has_blob("team/app", image.layer_digests[0])
+    assert served.put_blob("team/app", whole) == image.layer_digests[0]
+    assert ask(served.host, "PUT", at, manifest, typed).status == 201
+    assert layer.read_bytes() == whole
+
+
+def test_a_manifest_that_errs_about_a_length_costs_nobody_a_blob(served: ServedFolder) -> None:
+    image = served.put_image("team/app", "1")
+    body = json.loads(file_of(served, image.digest).read_bytes())
+    body["layers"][0]["size"] += 1
+    told = {"Content-Type": images.OCI_MANIFEST}
+    put = ask(served.host, "PUT", "/v2/team/app/manifests/2", json.dumps(body).encode(), told)
+    assert put.status == 201
+    assert served.has_blob("team/app", image.layer_digests[0])
+
+
+def test_of_two_images_of_one_name_the_first_is_served_as_it_is_copied(
+    served: ServedFolder,
+) -> None:
+    first = served.put_image("team/app", "1", seed="one")
+    served.put_image("team/app", "2", seed="two")
+    index = json.loads((served.data / "index.json").read_bytes())
+    for each in index["manifests"]:
+        each["annotations"][REF_NAME] = "team/app:1"
+    (served.data / "index.json").write_text(json.dumps(index))
+    assert index["manifests"][0]["digest"] == first.digest
+    assert served.digest_of("team/app", "1") == first.digest
+
+
 def test_a_damaged_index_is_told_and_ends_nothing(served: ServedFolder) -> None:
     image = served.put_image("team/app", "1")
     kept = (served.data / "index.json").read_bytes()
