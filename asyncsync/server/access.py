@@ -91,7 +91,7 @@ def read_htpasswd(path: Path) -> Htpasswd:
     try:
         with path.open("rb") as file:
             data = file.read(_FILE_BYTES_MAX + 1)
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # editors on Windows begin a file with a mark
     except OSError as error:
         why = shown(error.strerror or str(error))
         raise ConfigurationError(f"--htpasswd {name} cannot be read: {why}.") from None

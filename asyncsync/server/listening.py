@@ -16,6 +16,8 @@ from asyncsync.model.foreign import quoted, shown
 
 BACKLOG = 512  # connections that wait to be taken; Linux takes no more than somaxconn
 _PORT_MAX = 65535
+# The last two: a key of another kind, by newer and older versions of OpenSSL.
+_NOT_ITS_KEY = ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "KEY_TYPE_MISMATCH")
 _ADDRESS = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<four>[^:\[\]]{1,64})):(?P<port>[0-9]{1,5})"
 )
@@ -99,8 +101,11 @@ def certificate(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
             f"--tls-key: {shown(str(key))} wants a password. Write it without: openssl pkey."
         ) from None
     except ssl.SSLError as error:
-        if "KEY_VALUES_MISMATCH" in str(error):
+        if error.reason in _NOT_ITS_KEY:
             why = f"{shown(str(key))} is not the key of {shown(str(cert))}"
+        elif error.library == "SSL" and error.reason:  # well read, and refused
+            what = error.reason.replace("_", " ").lower()
+            why = f"OpenSSL refuses {shown(str(cert))}: {what}"
         else:
             why = f"{shown(str(cert))} and {shown(str(key))} are no certificate and key in PEM"
         raise ConfigurationError(f"--tls-cert, --tls-key: {why}.") from None

@@ -108,6 +108,11 @@ def test_what_htpasswd_writes_is_read(tmp_path: Path) -> None:
     assert isinstance(read_htpasswd(written(tmp_path, made)), Htpasswd)
 
 
+async def test_a_file_of_users_may_begin_as_editors_on_windows_write_it(tmp_path: Path) -> None:
+    users = read_htpasswd(written(tmp_path, f"\ufeff{line('alice', 'secret').strip()}\r\n"))
+    await users.check(login("alice", "secret"))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -277,6 +282,10 @@ async def test_certificates_that_are_none_are_told(tmp_path: Path, tls_registry:
     text, none = written(tmp_path, "no PEM"), tmp_path / "none"
     locked = tmp_path / "locked.key"
     run("openssl", "pkey", "-in", key, "-out", locked, "-aes256", "-passout", "pass:secret")
+    curve, short, weak = tmp_path / "curve.key", tmp_path / "short.key", tmp_path / "weak.pem"
+    run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", curve)
+    made = ("req", "-x509", "-newkey", "rsa:512", "-nodes", "-subj", "/CN=x", "-days", "1")
+    run("openssl", *made, "-keyout", short, "-out", weak)
     for given, says in (
         ((cert, None), "--tls-cert and --tls-key belong together"),
         ((None, key), "--tls-cert and --tls-key belong together"),
@@ -286,6 +295,8 @@ async def test_certificates_that_are_none_are_told(tmp_path: Path, tls_registry:
         ((text, key), "are no certificate and key in PEM"),
         ((cert, text), "are no certificate and key in PEM"),
         ((cert, other), "is not the key of"),
+        ((cert, curve), "is not the key of"),
+        ((weak, short), f"OpenSSL refuses {weak}: ee key too small"),
         ((cert, locked), "wants a password"),
     ):
         with pytest.raises(ConfigurationError, match=says):
