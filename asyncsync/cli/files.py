@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asyncsync.model.spec import ImageSpec
 
 STDIN = "-"
+_DRAFT_MAX = 50  # characters of up to 4 bytes: a file's name has at most 255 bytes
 
 
 def list_text(name: str) -> str:
@@ -101,7 +102,7 @@ def replace(path: Path, text: str) -> None:
     if not os.access(real.parent, os.W_OK):
         real.write_text(text, encoding="utf-8", newline="\n")
         return
-    draft = real.with_name(f".{real.name[:200]}.{os.getpid()}")
+    draft = real.with_name(f".{real.name[:_DRAFT_MAX]}.{os.getpid()}")
     try:
         draft.write_text(text, encoding="utf-8", newline="\n")
         draft.replace(real)

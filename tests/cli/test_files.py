@@ -71,6 +71,12 @@ def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [link, real]
 
 
+def test_a_file_may_have_a_name_as_long_as_its_file_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / f"{'镜' * 83}.md"  # 252 bytes
+    replace(path, "new\n")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_device_is_written_and_not_replaced() -> None:
     replace(Path(os.devnull), "new")
     assert not Path(os.devnull).is_file()

@@ -17,6 +17,7 @@ from asyncsync.stores.layout.writing import new_locked, to_disk
 _BLOCK = 512  # bytes; all of a tar is made of such
 _RECORD = 20 * _BLOCK  # its length is a multiple of this (POSIX ustar)
 _COPY_BYTES = 1024 * 1024
+_PREFIX_MAX = 50  # characters of up to 4 bytes: a file's name has at most 255 bytes
 
 
 class TarDraft:
@@ -105,7 +106,7 @@ class TarDraft:
 
 
 def _prefix(path: Path) -> str:
-    return f".{path.name[:200]}."
+    return f".{path.name[:_PREFIX_MAX]}."
 
 
 def sweep(path: Path) -> None:

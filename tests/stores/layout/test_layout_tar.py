@@ -118,6 +118,12 @@ def test_where_nothing_is_new_nothing_is_written(path: Path) -> None:
     assert path.stat().st_ino == before.st_ino
 
 
+def test_a_tar_may_have_a_name_as_long_as_its_file_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / f"{'镜' * 83}.tar"  # 253 bytes
+    written(path, DATA, names=("app:1",))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
 def test_the_same_images_make_the_same_bytes(path: Path, tmp_path: Path) -> None:
     written(path, b"one", b"two", names=("app:1",))
     first = path.read_bytes()
