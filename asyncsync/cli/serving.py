@@ -7,6 +7,7 @@ import resource
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,14 @@ from asyncsync.cli.output import Output
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.reporting.log import Level, LogFormat, open_log
-from asyncsync.reporting.units import count
-from asyncsync.server import Address, Answered, Served, serving
+from asyncsync.server import Address, Answered, Limits, Served, serving
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from asyncsync.cli.ending import Ending
 
+_FILES_OF_OURS = 64  # open whoever is connected: modules, streams, threads at the index
 _OPEN_FILES = 8192  # a connection and a file for each of the clients that are let in, and more
 
 
@@ -48,7 +49,11 @@ def run(
     ending.traceback = level == Level.DEBUG
     if log_format == "json":
         ending.tell = lambda line: log.error("refused", reason=line.strip())
-    _allow_open_files()
+    limits, files = Limits(), _open_files()
+    if files is not None:
+        # A connection may have a file, too; and without one left nobody is answered.
+        most = max(1, (files - _FILES_OF_OURS) // 2)
+        limits = replace(limits, connections=min(limits.connections, most))
     opening = partial(
         serving,
         folder,
@@ -57,6 +62,7 @@ def run(
         htpasswd=htpasswd,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        limits=limits,
         tell=partial(_tell_answered, log),
     )
     anyio.run(_serve, ending, opening, shown(str(folder)), read_only, htpasswd is not None, log)
@@ -84,19 +90,13 @@ async def _serve(
             if out.failed:
                 raise ConfigurationError(f"stdout cannot be written: {reason(out.failed)}.")
             await stopped.wait()
-            under_way = len(served.uploads)
-            given_up = f"{count(under_way, 'upload')} under way {_is(under_way)} given up"
-            ending.tell(f"Stopping: {given_up if under_way else 'no upload is under way'}.")
+            log.warning("interrupted", uploads=len(served.uploads))
 
 
 _INSECURE = (
     "Docker takes it only with insecure-registries in its daemon.json; --tls-cert and --tls-key "
     "need none."
 )
-
-
-def _is(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _told(served: Served, folder: str, *, read_only: bool) -> str:
@@ -124,10 +124,12 @@ def _tell_answered(log: FilteringBoundLogger, told: Answered) -> None:
     )
 
 
-def _allow_open_files() -> None:
-    """Take what the system allows: it may begin with as few as 1024, or 256."""
+def _open_files() -> int | None:
+    """Take what the system allows: it may begin with as few as 1024, or 256. None: any number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     with suppress(OSError, ValueError):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-        if soft < most:
+        if soft != resource.RLIM_INFINITY and soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    return None if soft == resource.RLIM_INFINITY else soft

@@ -133,6 +133,12 @@ def _stopped(values: _Values) -> str:
     return f"Stopping: {given_up if under_way else 'nothing is under way'}. {again} to end at once."
 
 
+def _interrupted(values: _Values) -> str:
+    uploads = values["uploads"]
+    given_up = f"{count(uploads, 'upload')} under way {'is' if uploads == 1 else 'are'} given up"
+    return f"Stopping: {given_up if uploads else 'no upload is under way'}."
+
+
 def _closed(values: _Values) -> str:
     left, under_way = count(values["waiting"], "image"), values["under_way"]
     told = f"The deadline is near: {left} will not be started"
@@ -167,6 +173,7 @@ _SENTENCES: Mapping[str, Callable[[_Values], str]] = {
     "not_started": lambda v: f"{_name(v)}: not started",
     "continued": lambda v: f"still under way: {', '.join(v['under_way'])}",
     "stopped": _stopped,
+    "interrupted": _interrupted,  # a server
     "closed": _closed,
     "expired": _expired,
     "cautioned": lambda v: f"{v['registry']}: {v['text']}",

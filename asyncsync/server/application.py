@@ -42,7 +42,10 @@ _TELL_BUG = "this is a bug in asyncsync"
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One request that was answered. `path` without its query; `problem`: what no client did."""
+    """One request that was answered. `problem`: what no client did.
+
+    `path` without its query, as it came: decoded it could be more words of a log's line.
+    """
 
     client: str
     method: str
@@ -80,7 +83,8 @@ class Application:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and tell of it."""
         began = time.monotonic()
-        told = Answered(shown(request.remote or ""), request.method, request.path, 499, 0, 0)
+        client, path = shown(request.remote or ""), request.rel_url.raw_path
+        told = Answered(client, request.method, path, 499, 0, 0)
         try:
             try:
                 response = await self._answer(request)

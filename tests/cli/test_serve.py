@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
+import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from parts.asking import ask
-from parts.commands import Command
+from parts.commands import Command, package_folder
+from parts.processes import Process, clean_environment
 from parts.serve import ServedFolder
 
 
@@ -93,6 +97,16 @@ def test_requests_are_told_with_v_alone_and_never_with_their_query(tmp_path: Pat
         served.stop()
         told = json.loads(served.log.read_text().splitlines()[1])
         assert (told["event"], told["method"], told["status"]) == ("answered", "GET", 200)
+        last = json.loads(served.log.read_text().splitlines()[-1])
+        assert (last["event"], last["level"], last["uploads"]) == ("interrupted", "warning", 0)
+
+
+def test_a_path_is_one_word_of_what_is_told(tmp_path: Path) -> None:
+    with ServedFolder(tmp_path / "served") as served:
+        ask(served.host, "GET", "/v2/%20status=200%0a::error::x")
+        (request,) = served.requests("GET", "error")
+        assert request.path == "/v2/%20status=200%0a::error::x"
+        assert request.status == 404
 
 
 def test_what_clients_send_never_makes_a_traceback(tmp_path: Path) -> None:
@@ -103,6 +117,26 @@ def test_what_clients_send_never_makes_a_traceback(tmp_path: Path) -> None:
         assert "Traceback" not in served.log.read_text()
         lines = [line for line in served.log.read_text().splitlines() if "answered " not in line]
         assert len(lines) == 2  # where it listens, and that it ends
+
+
+def test_where_few_files_may_be_open_it_takes_fewer_connections(tmp_path: Path) -> None:
+    few = ("sh", "-c", 'ulimit -n 100 && exec "$@"', "sh")
+    serve = (sys.executable, "-m", "asyncsync", "serve", tmp_path / "layout")
+    process = Process(
+        *few, *serve, "--listen", "127.0.0.1:0",
+        log=tmp_path / "log", env=clean_environment(tmp_path, PYTHONPATH=package_folder()),
+    )  # fmt: skip
+    with ExitStack() as clients:
+        clients.callback(process.stop)
+        port = int(process.wait_for(lambda: re.search(r":(\d+)\. Type", process.logged()))[1])
+
+        def connected() -> socket.socket:
+            return clients.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+
+        first, *_, last = [connected() for _ in range(120)]
+        assert last.recv(1000).startswith(b"HTTP/1.1 503 ")
+        first.sendall(b"GET /v2/_catalog HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert first.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.disk
