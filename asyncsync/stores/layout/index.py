@@ -18,6 +18,7 @@ INDEX_BYTES_MAX = 64 * 1024 * 1024  # some 200,000 images
 EMPTY = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode()
 MARK = b'{"imageLayoutVersion":"1.0.0"}'  # what oci-layout says
 REF_NAME = "org.opencontainers.image.ref.name"  # OCI image-spec, “Pre-Defined Annotation Keys”
+_WHOLE_NAME = "io.containerd.image.name"  # beside it, as containerd and BuildKit write
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -32,6 +33,11 @@ class Entry:
     descriptor: Descriptor
     name: str | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
+
+    @property
+    def whole_name(self) -> str | None:
+        """What it is called, also by `docker save`, which names a tag alone in the usual place."""
+        return self.annotations.get(_WHOLE_NAME) or self.name
 
 
 def version_of(mark: bytes) -> str | None:

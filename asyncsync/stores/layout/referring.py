@@ -29,5 +29,5 @@ def by_subject(entries: Iterable[Entry], read: Callable[[Digest], bytes | None])
             if kind is None and not isinstance(parsed, Index):
                 kind = parsed.config.media_type
             about = found.setdefault(parsed.subject.digest, [])
-            about.append((entry.name, replace(named, artifact_type=kind)))
+            about.append((entry.whole_name, replace(named, artifact_type=kind)))
     return found

@@ -66,6 +66,7 @@ class LayoutStore:
         # Of two of one name the first counts.
         self._entries = tuple(entries)
         self._known = {entry.name: entry for entry in reversed(self._entries)}
+        self._known |= {entry.whole_name: entry for entry in reversed(self._entries)}
         self._names: Names | None = None
         self._subjects: Subjects | None = None
         self._threads = CapacityLimiter(THREADS)
@@ -77,7 +78,8 @@ class LayoutStore:
     def instead(self, ref: Reference) -> str:
         """What may be meant by the tag `ref`, which the source does not have; in words."""
         if self._names is None:
-            self._names = Names(dict.fromkeys(each.name for each in self._entries if each.name))
+            names = (each.whole_name for each in self._entries)
+            self._names = Names(dict.fromkeys(filter(None, names)))
         return self._names.instead(ref)
 
     async def look(self, ref: Reference) -> Descriptor | None:

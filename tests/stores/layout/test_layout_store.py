@@ -217,6 +217,33 @@ async def test_an_entry_without_a_tag_is_read_as_the_list_names_it(folder: Layou
         assert await store.look(within(folder, "mine")) is None, "we write another name"
 
 
+async def test_an_image_that_docker_saved_is_read_by_all_of_its_name(folder: Layout) -> None:
+    await exported(folder, ("app:1", AMD), ("other:1", ARM))
+    saved = LayoutFolder.open(Path(folder.path), create=True)
+    saved.drop_entries(lambda _: True)
+    path = Path(folder.path) / "index.json"
+    # As docker 25 and later, buildx and ctr write it: two of one tag.
+    manifests = [
+        {
+            "mediaType": OCI_MANIFEST, "digest": str(image.digest), "size": len(image.data),
+            "annotations": {
+                "io.containerd.image.name": f"docker.io/library/{name}:latest",
+                "org.opencontainers.image.ref.name": "latest",
+            },
+        }
+        for name, image in (("one", AMD), ("two", ARM))
+    ]  # fmt: skip
+    path.write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
+    async with opened(folder) as store:
+        for name, image in (("one", AMD), ("two", ARM)):
+            found = await store.resolve(within(folder, f"docker.io/library/{name}"))
+            assert found is not None
+            assert found.digest == image.digest
+        assert store.instead(within(folder, "two")) == "it names docker.io/library/two:latest"
+    saved.put_entry(Entry(Descriptor(OCI_MANIFEST, AMD.digest, len(AMD.data)), "three:1"))
+    assert json.loads(path.read_bytes())["manifests"][:2] == manifests
+
+
 async def test_names_of_others_are_told_in_one_line_and_few_words(folder: Layout) -> None:
     await exported(folder, ("app:1", AMD))
     path = Path(folder.path) / "index.json"
