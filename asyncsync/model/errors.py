@@ -162,11 +162,11 @@ class NotFound(CopyError):
     """The registry has no such repository, tag or digest."""
 
     def advice(self) -> str:
+        if self.advised:
+            return self.advised
         host = self.where.registry
         if self.where.at_target:
             return f"Create the repository at {host}, or correct the namespace."
-        if self.where.is_layout and self.where.step is Step.COPY:
-            return f"{host} holds not all of the image: carry it over again, or export it afresh."
         if self.where.step is Step.COPY:  # the image itself was there when it was looked for
             return (
                 f"Run it again; if it stays, the image is incomplete at {host}, or, where that is "

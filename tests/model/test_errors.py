@@ -105,7 +105,6 @@ def test_a_layout_is_the_target_unless_the_image_is_from_it() -> None:
 @pytest.mark.parametrize(
     ("kind", "advice"),
     [
-        (NotFound, "oci:./x holds not all of the image: carry it over again"),
         (PermissionDenied, "Give us the right to read oci:./x, and to write there if"),
         (RegistryUnavailable, "Check the disk of oci:./x, then run it again."),
         (DigestMismatch, "oci:./x is damaged: carry it over again, or export the image afresh"),

@@ -77,6 +77,7 @@ class LayoutFolder:
         """
         name = shown(str(path))
         try:
+            _check_blobs(path, name)
             if create and not _has_mark(path):
                 _make(path, name)
             elif not path.exists():
@@ -229,6 +230,17 @@ def reading_index() -> Iterator[None]:
         raise
     except ValueError as error:
         raise BrokenLayout(f"{INDEX_NAME}: {error}") from None
+
+
+def _check_blobs(path: Path, name: str) -> None:
+    """Tell whoever keeps the blobs elsewhere that no link there is followed."""
+    blobs = path / "blobs"
+    if not blobs.is_symlink():
+        return
+    # Not by `resolve`: it raises RuntimeError at a circle of links.
+    if not Path(os.path.realpath(blobs)).is_relative_to(os.path.realpath(path)):
+        what = f"{name}/blobs is a link that leads out of the folder, and is not followed"
+        raise ConfigurationError(f"{what}. Move all of the folder to where the blobs are.")
 
 
 def _has_mark(path: Path) -> bool:

@@ -102,8 +102,8 @@ class LayoutStore:
 
         def read() -> RawManifest:
             found = self._named(ref)
-            if found is None:
-                raise self._missing(ref)
+            if found is None:  # what is asked for by its digest, something else has named
+                raise self._lacking(ref) if ref.digest else self._missing(ref)
             data = self._content(ref, found.digest, "manifest")
             return RawManifest(found.media_type, data, found.digest)
 
@@ -270,7 +270,9 @@ class LayoutStore:
 
     def _lacking(self, ref: Reference) -> NotFound:
         what = f"{self._layout} does not have {ref.digest}, which {ref.repository} is made of"
-        return NotFound(what, self._where)
+        return NotFound(what, self._where).advising(
+            f"{self._layout} holds not all of the image: carry it over again, or export it afresh."
+        )
 
 
 def _type_of(data: bytes) -> str:

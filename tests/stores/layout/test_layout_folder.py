@@ -307,6 +307,20 @@ def test_nothing_is_written_through_a_link_that_leads_out(
     assert os.listdir(outside) == []
 
 
+@pytest.mark.parametrize("create", [False, True])
+def test_whose_blobs_are_elsewhere_is_told_that_links_are_not_followed(
+    layout: LayoutFolder, tmp_path: Path, create: bool
+) -> None:
+    blobs = layout.path / "blobs"
+    blobs.rename(tmp_path / "away")
+    blobs.symlink_to("../away")
+    with pytest.raises(ConfigurationError, match="blobs is a link that leads out of the folder"):
+        LayoutFolder.open(layout.path, create=create)
+    blobs.unlink()
+    blobs.symlink_to("blobs")
+    LayoutFolder.open(layout.path, create=create)  # a circle of links ends nothing
+
+
 def test_a_link_in_a_blobs_place_is_replaced_and_not_followed(
     layout: LayoutFolder, tmp_path: Path
 ) -> None:

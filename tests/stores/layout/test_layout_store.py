@@ -155,7 +155,10 @@ async def test_what_is_not_there_is_told_by_its_name(layout: Layout) -> None:
                 pass
         with pytest.raises(NotFound, match=str(missing.digest)) as caught:
             await store.config(missing)
+        with pytest.raises(NotFound, match=r"does not have .*, which app is made of") as lost:
+            await store.manifest(missing)
     assert caught.value.where.registry == str(layout)
+    assert "holds not all of the image: carry it over again" in lost.value.advice()
 
 
 @pytest.mark.parametrize(
