@@ -5,48 +5,39 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import CancelScope, Condition
+from anyio import Event, Lock
 
 
 class Changes:
     """Keeps who adds apart from who takes away.
 
     A manifest is put once all it names was seen to be there; what nothing names may be deleted.
-    Between seeing and doing, neither may be overtaken by the other.
+    Between seeing and doing, neither may be overtaken by the other. They come in as they have
+    asked: whoever waits to take away is not held up by those who go on adding.
     """
 
     def __init__(self) -> None:
+        self._door = Lock()  # first come, first served
         self._adding = 0
-        self._removing = False
-        self._changed = Condition()
+        self._last_left = Event()
 
     @asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
         """Add, beside others who add."""
-        async with self._changed:
-            while self._removing:
-                await self._changed.wait()
+        async with self._door:
             self._adding += 1
         try:
             yield
         finally:
             self._adding -= 1
-            await self._tell()
+            if not self._adding:
+                self._last_left.set()
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Take away, beside nobody."""
-        async with self._changed:
-            while self._removing or self._adding:
-                await self._changed.wait()
-            self._removing = True
-        try:
+        async with self._door:
+            while self._adding:
+                self._last_left = Event()
+                await self._last_left.wait()
             yield
-        finally:
-            self._removing = False
-            await self._tell()
-
-    async def _tell(self) -> None:
-        with CancelScope(shield=True):  # those who wait must learn it in any case
-            async with self._changed:
-                self._changed.notify_all()

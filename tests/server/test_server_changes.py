@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 from anyio.lowlevel import checkpoint
 
@@ -61,3 +63,29 @@ async def test_one_who_gives_up_holds_up_nobody() -> None:
             pass
         async with changes.together():
             pass
+
+
+async def test_who_takes_away_is_not_held_up_by_those_who_go_on_adding() -> None:
+    changes = Changes()
+    came: list[str] = []
+    leaving = {"first": anyio.Event(), "second": anyio.Event()}
+
+    async def add(name: str) -> None:
+        async with changes.together():
+            came.append(name)
+            await leaving[name].wait()
+
+    async def remove() -> None:
+        async with changes.alone():
+            came.append("remover")
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            for start in (partial(add, "first"), remove, partial(add, "second")):
+                group.start_soon(start)
+                await anyio.wait_all_tasks_blocked()
+            assert came == ["first"]
+            leaving["first"].set()
+            await anyio.wait_all_tasks_blocked()
+            assert came == ["first", "remover", "second"]
+            leaving["second"].set()
