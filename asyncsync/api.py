@@ -278,8 +278,10 @@ async def _layout(
     return await stores.enter_async_context(opened(layouts[0], create=create))
 
 
-def _places(plan: Plan) -> set[Place]:
-    return {place for job in plan.jobs for place in (job.source.place, job.target.place)}
+def _places(plan: Plan) -> tuple[Place, ...]:
+    """Each once, in the order of the list: what is told of them is the same in every run."""
+    found = (place for job in plan.jobs for place in (job.source.place, job.target.place))
+    return tuple(dict.fromkeys(found))
 
 
 def _warning(settings: Settings) -> Callable[[str, str], None]:

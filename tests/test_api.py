@@ -14,6 +14,7 @@ from scripted import scripted
 
 import asyncsync
 from asyncsync import Chosen, ConfigurationError, EngineUnavailable, Warned
+from asyncsync.stores.layout.folder import LayoutFolder
 
 NOTHING = asyncsync.Plan(())
 
@@ -110,6 +111,15 @@ async def test_a_plan_for_several_platforms_goes_directly_however_the_settings_a
         await chosen(plan, via="engine")
     choice = await chosen(plan, retries=0)
     assert choice.why.startswith("no engine can do several platforms of an image")
+
+
+async def test_layouts_are_told_in_the_order_in_which_images_go(tmp_path: Path) -> None:
+    for number in range(8):  # by chance it would be the order of some
+        source, target = f"oci:{tmp_path}/from-{number}", f"oci:{tmp_path}/to-{number}"
+        LayoutFolder.open(Path(source.removeprefix("oci:")), create=True)
+        plan = await asyncsync.plan(["app:1"], to=target, from_=source)
+        choice = await chosen(plan)
+        assert choice.why == f"no engine can do an OCI layout ({source}, {target})"
 
 
 async def test_a_platform_that_is_named_twice_is_wanted_once() -> None:
