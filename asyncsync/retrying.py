@@ -6,8 +6,9 @@ What may be tried again is the error's own word (`transient`); this module only 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 import anyio
@@ -22,6 +23,8 @@ BACKOFF_SECONDS = 1.0  # the first wait is between its half and it, each further
 BACKOFF_SECONDS_MAX = 60.0
 RATE_LIMITED_SECONDS = 10.0  # where a registry says 429 without Retry-After; engines drop theirs
 RETRY_AFTER_SECONDS_MAX = 15 * 60.0  # longer is a spent quota: the image fails, with that advice
+OUTAGE_FAILURES = 3  # so many that used up their retries, each within OUTAGE_SECONDS of the last
+OUTAGE_SECONDS = 15.0
 ENGINE_SECONDS = 3.0  # an engine that restarts needs 2 to 15 s: 3 + 6 + 12 with three retries
 
 
@@ -50,6 +53,31 @@ def pause(error: CopyError, attempt: int, chance: float) -> float:
     return min(BACKOFF_SECONDS_MAX, first * doubled) * (0.5 + chance / 2)
 
 
+class Outages:
+    """Registries at which nobody is there, as some have found out: they are asked, but once alone.
+
+    Else each of 2,000 images would wait for a dead registry as long as the first one did.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures: dict[str, tuple[int, float]] = {}  # by host: how many, and the last one
+
+    def note(self, error: CopyError) -> None:
+        """Something has failed for good with `error`."""
+        if error.away:
+            host = error.where.registry
+            self._failures[host] = (self._recent(host) + 1, self._clock())
+
+    def has(self, error: CopyError) -> bool:
+        """Whether `error` is of a registry that is known to be away."""
+        return error.away and self._recent(error.where.registry) >= OUTAGE_FAILURES
+
+    def _recent(self, host: str) -> int:
+        count, last = self._failures.get(host, (0, 0.0))
+        return count if self._clock() - last < OUTAGE_SECONDS else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Retrying:
     """Runs something, and again while its failures are transient and `retries` last."""
@@ -57,6 +85,7 @@ class Retrying:
     retries: int = 3
     chance: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    outages: Outages = field(default_factory=Outages)
 
     async def run(self, attempt: Callable[[], Awaitable[T]], tell: Tell) -> T:
         """Return what `attempt` returns. Raises its last CopyError; nothing else is retried."""
@@ -69,9 +98,13 @@ class Retrying:
 
         def again(state: tenacity.RetryCallState) -> bool:
             error = state.outcome.exception() if state.outcome else None
-            return isinstance(error, CopyError) and may_retry(
-                error, state.attempt_number, self.retries
-            )
+            if not isinstance(error, CopyError):
+                return False
+            retries = 0 if self.outages.has(error) else self.retries
+            if may_retry(error, state.attempt_number, retries):
+                return True
+            self.outages.note(error)
+            return False
 
         loop = tenacity.AsyncRetrying(
             retry=again, wait=waited, before_sleep=told, sleep=self.sleep, reraise=True

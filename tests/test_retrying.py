@@ -14,9 +14,12 @@ from asyncsync.model.errors import (
     RegistryUnavailable,
     Where,
 )
+from asyncsync.model.job import Step
 from asyncsync.retrying import (
     BACKOFF_SECONDS_MAX,
+    OUTAGE_SECONDS,
     RETRY_AFTER_SECONDS_MAX,
+    Outages,
     Retrying,
     may_retry,
     pause,
@@ -123,3 +126,48 @@ def test_no_wait_of_our_own_is_longer_than_a_minute(
     attempt: int, chance: float, kind: type[CopyError]
 ) -> None:
     assert pause(kind("again", WHERE, transient=True), attempt, chance) <= BACKOFF_SECONDS_MAX
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def attempts(retrying: Retrying, error: CopyError) -> int:
+    flaky = Flaky(*[error] * 9)
+    with pytest.raises(type(error)):
+        await retrying.run(flaky, lambda *_: None)
+    return flaky.calls
+
+
+def away(host: str = "r.example") -> CopyError:
+    error = RegistryUnavailable("nobody is there", Where(host), transient=True).being_away()
+    return error.located(f"{host}/a:1", Step.RESOLVE)
+
+
+async def test_a_registry_that_stays_away_is_waited_for_by_a_few_and_asked_by_all() -> None:
+    async def sleep(seconds: float) -> None: ...
+
+    clock = Clock()
+    retrying = Retrying(3, sleep=sleep, outages=Outages(clock))
+    assert [await attempts(retrying, away()) for _ in range(5)] == [4, 4, 4, 1, 1]
+    assert await attempts(retrying, away("other.example")) == 4
+    clock.now += OUTAGE_SECONDS - 1
+    assert await attempts(retrying, away()) == 1
+    clock.now += OUTAGE_SECONDS
+    assert await attempts(retrying, away()) == 4
+
+
+async def test_a_registry_that_answers_at_all_takes_nobodys_retries() -> None:
+    async def sleep(seconds: float) -> None: ...
+
+    retrying = Retrying(3, sleep=sleep)
+    assert [await attempts(retrying, unavailable()) for _ in range(5)] == [4] * 5
+    for _ in range(5):
+        await attempts(retrying, away())
+    assert await attempts(retrying, unavailable()) == 4

@@ -44,6 +44,6 @@ class Flight(Generic[T]):
 
 def again(error: CopyError) -> CopyError:
     """The same error for another task: raising one object in many would mix their tracebacks."""
-    copy = type(error)(*error.args).advising(error.advised)
+    copy = error.anew()
     copy.__cause__ = error.__cause__
     return copy

@@ -109,6 +109,7 @@ class CopyError(AsyncsyncError):
     """
 
     advised = ""  # what helps here besides or in place of its kind's advice; some kinds read it
+    away = False  # nobody is there at all, so it is the same for all who ask that registry
 
     def __init__(
         self,
@@ -130,20 +131,29 @@ class CopyError(AsyncsyncError):
     def located(self, image: str, step: Step) -> Self:
         """The same error, with image and step, which only the transport knows."""
         where = replace(self.where, image=image, step=step)
-        made = type(self)(self.what, where, self.transient, self.ends_run, self.retry_after)
-        return made.advising(self.advised)
+        return self._made(where, self.transient, self.ends_run)
 
     def ending_run(self) -> Self:
         """The same error, as one that no other image can escape either."""
-        ends_run = True
-        made = type(self)(self.what, self.where, self.transient, ends_run, self.retry_after)
-        return made.advising(self.advised)
+        return self._made(self.where, self.transient, ends_run=True)
 
     def given_up(self) -> Self:
         """The same error, as one that somebody else has tried again already."""
-        transient = False
-        made = type(self)(self.what, self.where, transient, self.ends_run, self.retry_after)
-        return made.advising(self.advised)
+        return self._made(self.where, transient=False, ends_run=self.ends_run)
+
+    def anew(self) -> Self:
+        """The same error, as an object of its own."""
+        return self._made(self.where, self.transient, self.ends_run)
+
+    def _made(self, where: Where, transient: bool, ends_run: bool) -> Self:  # noqa: FBT001  as above
+        made = type(self)(self.what, where, transient, ends_run, self.retry_after)
+        made.advised, made.away = self.advised, self.away
+        return made
+
+    def being_away(self) -> Self:
+        """The same error, where nobody is there at all."""
+        self.away = True
+        return self
 
     def advising(self, advice: str) -> Self:
         """The same error, with what helps here, where that is not what helps most of its kind."""

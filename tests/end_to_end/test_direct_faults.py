@@ -408,3 +408,16 @@ async def test_what_is_missing_at_the_source_fails_its_image_alone(
     assert own_registry.tags("broken") == []
     assert good.status is Status.COPIED
     assert blobs_of(own_registry, "whole", "1") == blobs_of(registry, f"{namespace}/whole", "1")
+
+
+async def test_a_dead_registry_is_waited_for_by_its_first_images_alone(
+    registry: Registry, relay: Relay, namespace: str, tmp_path: Path
+) -> None:
+    registry.put_image(f"{namespace}/a", "1")
+    relay.refuse()
+    entries = [f"{registry.host}/{namespace}/a:1", *(f"{relay.host}/x/{n}:1" for n in range(5))]
+    told = await copied(tmp_path, f"{relay.host}/to", *entries, concurrency=1, retries=1)
+    assert {outcome.status for outcome in told} == {Status.FAILED}
+    # The target is asked by all, the source of the last five too.
+    assert [outcome.attempts for outcome in told[-3:]] == [1, 1, 1]
+    assert told[0].attempts > 1

@@ -141,6 +141,21 @@ def test_figures_of_addresses_and_ids_are_not_taken_for_an_answer(
     assert (type(error), error.transient) == (kind, transient)
 
 
+@pytest.mark.parametrize(
+    ("text", "away"),
+    [
+        ("dial tcp 192.0.2.1:443: connect: connection refused", True),
+        ("dial tcp: lookup r.example: no such host", True),
+        ("read: connection reset by peer", False),
+        ("received unexpected HTTP status: 503 Service Unavailable", False),
+    ],
+)
+def test_whether_a_registry_is_there_at_all_is_heard_from_an_engine(text: str, away: bool) -> None:
+    error = classify(text, Step.PUSH, Reference.parse("r.example/team/app:1"))
+    assert (type(error), error.away) == (errors.RegistryUnavailable, away)
+    assert error.located("r.example/team/app:1", Step.PUSH).away is away
+
+
 def test_the_status_that_is_told_is_the_registrys() -> None:
     text = (
         "unexpected status from HEAD request to http://r.example:5000/v2/x: 503 Service Unavailable"

@@ -39,7 +39,7 @@ def asking(
         known = isinstance(error.os_error, socket.gaierror)
         final = known and error.os_error.errno == socket.EAI_NONAME
         what = f"the name of {at} cannot be resolved ({_reason(error.os_error)})"
-        raise RegistryUnavailable(what, where, transient=not final) from error
+        raise RegistryUnavailable(what, where, transient=not final).being_away() from error
     except aiohttp.ClientProxyConnectionError as error:
         what = f"the proxy before {at} does not answer ({_reason(error.os_error)})"
         raise RegistryUnavailable(what, where, transient=True) from error
@@ -96,10 +96,10 @@ def _unreachable(error: aiohttp.ClientConnectorError, at: str, where: Where) -> 
             return TlsError(f"no TLS with {at} ({_reason(failed)})", where)
         case ConnectionRefusedError():
             what = f"nothing listens at {at} (connection refused)"
-            return RegistryUnavailable(what, where, transient=True)
+            return RegistryUnavailable(what, where, transient=True).being_away()
         case other:
             what = f"{at} cannot be reached ({_reason(other)})"
-            return RegistryUnavailable(what, where, transient=True)
+            return RegistryUnavailable(what, where, transient=True).being_away()
 
 
 def _verdict(error: Exception) -> str:

@@ -33,7 +33,7 @@ _LOCAL_DENIED = "permission denied"
 class _Rule:
     """Texts that mean one thing. `says` is completed with name, tag and registry.
 
-    `quoted` False: the engine's own text would only say it again.
+    `quoted` False: the engine's own text would only say it again. `away`: nobody is there at all.
     """
 
     texts: str
@@ -42,6 +42,7 @@ class _Rule:
     transient: bool = False
     ends_run: bool = False
     quoted: bool = True
+    away: bool = False
 
     def matches(self, text: str) -> bool:
         return re.search(self.texts, text) is not None
@@ -96,6 +97,7 @@ _RULES = (
         "the engine cannot find the host {registry}",
         transient=True,
         quoted=False,
+        away=True,
     ),
     _Rule(
         "schema version 1|schema 1|schema1|prettyjws",
@@ -139,6 +141,7 @@ _RULES = (
         "nothing listens at {registry} (connection refused)",
         transient=True,
         quoted=False,
+        away=True,
     ),
     _Rule(
         "connection reset|broken pipe|unexpected eof|i/o timeout|timeout exceeded|client.timeout|"
@@ -184,7 +187,8 @@ def classify(text: str, step: Step, ref: Reference, secrets: Iterable[str] = ())
             what="manifest" if ref.digest else "tag",
         )
         what = f"{words}{said}" if rule.quoted else words
-        return rule.kind(what, where, rule.transient, rule.ends_run)
+        error = rule.kind(what, where, rule.transient, rule.ends_run)
+        return error.being_away() if rule.away else error
     if status := _ANSWERED.search(plain):
         what = f"{registry} answered {status[1]}{said}"
         return errors.RegistryUnavailable(what, where, transient=True)

@@ -274,6 +274,7 @@ async def test_a_port_where_nothing_listens_is_named() -> None:
         with pytest.raises(RegistryUnavailable) as caught:
             await client.resolve(reference(server))
     assert caught.value.what == f"nothing listens at {server.host} (connection refused)"
+    assert caught.value.away
     assert caught.value.transient
 
 
