@@ -106,9 +106,7 @@ class Retrying:
             self.outages.note(error)
             return False
 
-        loop = tenacity.AsyncRetrying(
-            retry=again, wait=waited, before_sleep=told, sleep=self.sleep, reraise=True
-        )
+        loop = tenacity.AsyncRetrying(retry=again, wait=waited, before_sleep=told, sleep=self.sleep)
         return await loop(attempt)
 
 

@@ -72,6 +72,21 @@ def test_a_rate_limit_without_a_time_waits_for_seconds_not_for_moments() -> None
     assert pause(RateLimited("slow", WHERE, transient=True), 1, 0.0) >= 5
 
 
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (unavailable(), [1, 2, 4, 8, 16, 32, 60, 60]),
+        (RateLimited("slow", WHERE, transient=True), [10, 20, 40, 60, 60]),
+        (EngineLost("gone", WHERE, transient=True), [3, 6, 12, 24, 48, 60]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_further_wait_may_be_twice_as_long_up_to_a_minute(
+    error: CopyError, waits: list[float]
+) -> None:
+    assert [pause(error, attempt, 1.0) for attempt in range(1, len(waits) + 1)] == waits
+
+
 def test_an_engine_that_restarts_in_twenty_seconds_is_waited_for() -> None:
     lost = EngineLost("gone", WHERE, transient=True)
     assert sum(pause(lost, attempt, 0.0) for attempt in (1, 2, 3)) >= 20
