@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from asyncsync.transports.engine.records import LINE_BYTES_MAX, Lines, Progress, StreamError
 
 DIGEST = "sha256:" + "a" * 64
+LAYERS = 10_000  # that are remembered of one stream
 
 
 def line(**record: object) -> bytes:
@@ -42,6 +43,7 @@ def test_a_pull_is_done_with_its_status_line_and_not_with_its_digest() -> None:
         ({"errorDetail": {"message": "denied: no"}, "error": "denied: no"}, "denied: no"),
         ({"errorDetail": {"message": "denied: no"}}, "denied: no"),
         ({"error": {"odd": 1}}, "the engine gave no reason"),
+        ({"errorDetail": {"message": ""}}, "the engine gave no reason"),
     ],
 )
 def test_an_error_inside_the_stream_is_a_failure(record: dict[str, object], text: str) -> None:
@@ -97,13 +99,46 @@ def test_a_layer_that_is_whole_counts_whole_though_few_steps_were_told(
 
 
 def test_seconds_of_extracting_are_no_bytes() -> None:
-    seconds = at("Extracting", "a", current=50, units="s")
+    seconds = at("Extracting", "a", current=50, total=60, units="s")
     assert told(at("Downloading", "a", current=2, total=9), seconds) == {"a": 9}
 
 
-@pytest.mark.parametrize("current", [-1, 2**63, 10**400, 1.5, True, "7", None])
-def test_what_is_no_number_of_bytes_counts_nothing(current: object) -> None:
-    assert not any(told(at("Downloading", "a", current=current, total=current)).values())
+@pytest.mark.parametrize("current", [0, -1, 2**63, 10**400, True, 1.5, "7", None])
+def test_what_is_no_number_of_bytes_counts_as_none(current: object) -> None:
+    record = at("Downloading", "a", current=current, total=current)
+    assert Progress().read(line(**record)) == (True, "a", 0)
+    assert told(record, at("Pull complete", "a")) == {"a": 0}
+    assert Progress().read(line(status="Downloading", id="a")) == (True, "a", 0)
+    assert Progress().read(line(**at("Downloading", "a", current=1))) == (True, "a", 1)
+
+
+def test_a_whole_layer_of_which_no_size_was_told_counts_nothing() -> None:
+    assert told(at("Pull complete", "a")) == {"a": 0}
+    assert told(at("Downloading", "a", total=-9), at("Pull complete", "a")) == {"a": 0}
+
+
+def test_layers_wait_until_anything_else_is_said_of_them() -> None:
+    progress = Progress()
+    for layer in ("a", "b", "b"):
+        progress.read(line(**at("Waiting", layer)))
+    assert progress.queued == 2
+    progress.read(line(**at("Preparing", "c")))
+    progress.read(line(**at("Downloading", "a", current=1)))
+    assert progress.queued == 1
+    progress.read(line(**at("Layer already exists", "b")))
+    assert progress.queued == 0
+
+
+def test_an_engine_that_tells_of_layers_without_end_is_not_remembered_without_end() -> None:
+    progress = Progress()
+    for number in range(LAYERS):
+        progress.read(line(**at("Waiting", str(number))))
+    for late in ("late", "later"):
+        progress.read(line(**at("Waiting", late)))
+        assert progress.queued == LAYERS
+    for layer, size in (("late", 0), ("0", 9)):
+        progress.read(line(**at("Downloading", layer, current=2, total=9)))
+        assert progress.read(line(**at("Pull complete", layer))) == (True, layer, size)
 
 
 def test_a_layer_that_was_there_already_counts_nothing() -> None:
@@ -154,6 +189,16 @@ def test_lines_come_whole_however_the_stream_is_cut(
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         got += cutter.feed(stream[start:end])
     assert got + cutter.end() == lines
+
+
+def test_empty_lines_between_records_are_no_records() -> None:
+    lines = Lines()
+    assert lines.feed(b'{"status":"x"}\r\n\r\n\n{"status":"y"}\n \n') == [
+        b'{"status":"x"}\r',
+        b'{"status":"y"}',
+    ]
+    assert lines.feed(b"\r") == []
+    assert lines.end() == []
 
 
 def test_a_line_without_end_is_not_kept_for_ever() -> None:
