@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -282,6 +283,15 @@ async def test_no_more_images_are_copied_at_once_than_asked() -> None:
         assert {outcome.job async for outcome in run} == set(jobs)
 
 
+async def test_a_run_that_is_asked_in_the_middle_has_a_word_on_every_job() -> None:
+    jobs, copy = make_jobs(3), GatedCopy()
+    async with running(jobs, copy, concurrency=2) as run:
+        await wait_all_tasks_blocked()
+        assert run.told == tuple(Outcome(job, Status.NOT_STARTED) for job in jobs)
+        copy.gate.set()
+    assert [outcome.job for outcome in run.told] == jobs
+
+
 async def test_a_failed_image_stops_nothing_by_default() -> None:
     jobs = make_jobs(3)
     copy = ScriptedCopy([(0, Fate.FAILED, 0), (0, Fate.COPIED, 0), (0, Fate.COPIED, 0)])
@@ -315,6 +325,19 @@ async def test_what_is_under_way_at_a_stop_is_cancelled_and_the_rest_not_started
     assert [outcome.status for outcome in outcomes] == [Status.CANCELLED] * 2 + [
         Status.NOT_STARTED
     ] * 3
+
+
+@pytest.mark.parametrize("ends", [Run.stop, Run.drain])
+async def test_a_run_that_is_ended_before_its_first_turn_starts_nothing(
+    ends: Callable[[Run], None],
+) -> None:
+    copy = GatedCopy()
+    copy.gate.set()
+    async with running(make_jobs(5), copy, concurrency=2) as run:
+        ends(run)
+        outcomes = [outcome async for outcome in run]
+    assert [outcome.status for outcome in outcomes] == [Status.NOT_STARTED] * 5
+    assert copy.started == 0
 
 
 async def test_what_is_under_way_at_a_drain_goes_on_and_the_rest_is_not_started() -> None:
@@ -403,6 +426,35 @@ async def test_an_outcome_says_what_its_events_said_also_when_it_failed() -> Non
     assert error.__traceback__ is None, "100,000 failures would pin 100,000 stacks"
 
 
+async def test_whoever_listens_hears_all_that_a_copy_tells_and_then_its_end() -> None:
+    (job,) = make_jobs(1)
+    heard: list[Event] = []
+    events = [StepStarted(job, Step.PULL), BytesMoved(job, 700), Noted(job, "by tag")]
+
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        for event in events:
+            observe(event)
+        return Copied(DIGEST)
+
+    began = time.monotonic()
+    async with running([job], copy, concurrency=1, observe=heard.append) as run:
+        (outcome,) = [outcome async for outcome in run]
+    assert heard == [*events, Ended(outcome)]
+    assert 0 <= outcome.seconds <= time.monotonic() - began
+    assert outcome.platforms == 0, "nothing was said of platforms"
+
+
+async def test_an_image_that_says_the_same_in_ever_new_words_fills_no_report() -> None:
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        for number in range(1000):
+            observe(Noted(job, f"mirror {number} failed"))
+        return Copied(DIGEST)
+
+    async with running(make_jobs(1), copy, concurrency=1) as run:
+        (outcome,) = [outcome async for outcome in run]
+    assert outcome.notes == tuple(f"mirror {number} failed" for number in range(20))
+
+
 async def test_an_image_that_takes_longer_than_allowed_is_a_failed_outcome() -> None:
     (job,) = make_jobs(1)
 
@@ -420,19 +472,34 @@ async def test_an_image_that_takes_longer_than_allowed_is_a_failed_outcome() -> 
     assert outcome.error.where == Where("b.example", "a.example/i:0", Step.PUSH)
 
 
-@pytest.mark.parametrize("step", [Step.RESOLVE, Step.COPY])
-async def test_where_both_registries_are_spoken_to_either_may_have_been_too_slow(
-    step: Step,
+@pytest.mark.parametrize(
+    ("step", "target", "at"),
+    [
+        (None, "b.example/i:1", "a.example or b.example"),
+        (Step.RESOLVE, "b.example/i:1", "a.example or b.example"),
+        (Step.COPY, "b.example/i:1", "a.example or b.example"),
+        (Step.COPY, "a.example/other:1", "a.example"),
+        (Step.PULL, "b.example/i:1", "a.example"),
+        (Step.PUSH, "b.example/i:1", "b.example"),
+        (Step.VERIFY, "b.example/i:1", "b.example"),
+    ],
+)
+async def test_an_image_that_took_too_long_names_whoever_may_have_been_too_slow(
+    step: Step | None, target: str, at: str
 ) -> None:
+    source = Reference.parse("a.example/i:0")
+    job = CopyJob(source, Reference.parse(target), (), Position("images.yaml", 1))
+
     async def copy(job: CopyJob, observe: Observe) -> Copied:
-        observe(StepStarted(job, step))
+        if step:
+            observe(StepStarted(job, step))
         await anyio.sleep_forever()
         raise AssertionError
 
-    async with running(make_jobs(1), copy, concurrency=1, timeout=0.05) as run:
+    async with running([job], copy, concurrency=1, timeout=0.05) as run:
         (outcome,) = [outcome async for outcome in run]
     assert outcome.error is not None
-    assert outcome.error.where == Where("a.example or b.example", "a.example/i:0", step)
+    assert outcome.error.where == Where(at, "a.example/i:0", step or Step.RESOLVE)
 
 
 async def test_a_plan_without_jobs_ends_at_once() -> None:
