@@ -384,6 +384,56 @@ async def test_a_bug_in_a_worker_leaves_bare_and_every_job_is_told() -> None:
     assert [outcome.job for outcome in run.told] == jobs
 
 
+@pytest.mark.parametrize("error", [LookupError("the reader's own"), ReadersOwn(), SystemExit(3)])
+async def test_what_the_reader_raises_leaves_bare_and_ends_what_would_not_end(
+    error: BaseException,
+) -> None:
+    jobs = make_jobs(4)
+    with anyio.fail_after(20), pytest.raises(type(error)) as caught:
+        async with running(jobs, GatedCopy(), concurrency=2) as run:
+            await wait_all_tasks_blocked()
+            raise error
+    assert caught.value is error
+    assert [outcome.status for outcome in run.told] == [
+        Status.CANCELLED, Status.CANCELLED, Status.NOT_STARTED, Status.NOT_STARTED
+    ]  # fmt: skip
+
+
+async def test_a_reader_who_leaves_early_ends_what_would_not_end() -> None:
+    with anyio.fail_after(20):
+        async with running(make_jobs(2), GatedCopy(), concurrency=1) as run:
+            await wait_all_tasks_blocked()
+    assert [outcome.status for outcome in run.told] == [Status.CANCELLED, Status.NOT_STARTED]
+
+
+async def test_a_bug_ends_the_run_although_other_images_stand_still() -> None:
+    jobs = make_jobs(4)
+
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        if job is jobs[1]:
+            raise Bug("the first")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise Bug("only for it")
+
+    with anyio.fail_after(20), pytest.raises(Bug, match="the first"):
+        async with running(jobs, copy, concurrency=2) as run:
+            async for _ in run:
+                pass
+    assert [outcome.job for outcome in run.told] == jobs
+
+
+async def test_a_stop_has_its_turn_between_images_that_wait_for_nothing() -> None:
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        return Copied(DIGEST)
+
+    async with running(make_jobs(1000), copy, concurrency=2) as run:
+        async for _ in run:
+            run.stop()
+    assert [outcome.status for outcome in run.told].count(Status.COPIED) < 10
+
+
 async def test_a_listener_with_a_bug_costs_no_outcome() -> None:
     jobs, copy = make_jobs(4), GatedCopy()
 
