@@ -156,6 +156,30 @@ def test_whether_a_registry_is_there_at_all_is_heard_from_an_engine(text: str, a
     assert error.located("r.example/team/app:1", Step.PUSH).away is away
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("r.example/team/denied:1", "name unknown: The repository with name 'team/denied' does not exist", errors.NotFound),
+        ("r.example/team/app:denied", "manifest unknown: unknown tag=denied", errors.NotFound),
+        ("r.example/team/app:denied", "pulling other:denied failed: manifest unknown", errors.NotFound),
+        ("r.example/denied:1", "error from registry: denied", errors.PermissionDenied),
+    ],
+)  # fmt: skip
+def test_a_part_of_the_name_is_not_taken_for_the_engines_words_unless_it_is_one_word(
+    name: str, text: str, kind: type[CopyError]
+) -> None:
+    assert type(classify(text, Step.PULL, Reference.parse(name))) is kind
+
+
+def test_the_engines_words_are_shown_where_they_say_more_than_ours() -> None:
+    slow = classify("toomanyrequests: 100 pulls in 6 h", Step.PULL, REF).what
+    assert slow.endswith("; the engine says: “toomanyrequests: 100 pulls in 6 h”")
+    by_digest = Reference.parse(f"r.example:5000/team/app@{DIGEST}")
+    for ref, what in ((REF, "tag 1.27"), (by_digest, f"manifest {DIGEST}")):
+        lacking = classify("manifest unknown: manifest unknown", Step.PULL, ref).what
+        assert lacking == f"r.example:5000/team/app has no {what}"
+
+
 def test_the_status_that_is_told_is_the_registrys() -> None:
     text = (
         "unexpected status from HEAD request to http://r.example:5000/v2/x: 503 Service Unavailable"
