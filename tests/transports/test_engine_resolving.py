@@ -14,7 +14,8 @@ from asyncsync.model.digest import Digest
 from asyncsync.model.errors import AuthenticationFailed, CopyError, RateLimited, Where
 from asyncsync.model.events import Event, Noted
 from asyncsync.model.job import CopyJob
-from asyncsync.model.manifest import OCI_INDEX, Descriptor
+from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor, RawManifest
+from asyncsync.model.place import Place
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
@@ -67,7 +68,7 @@ async def test_another_image_is_not_unchanged() -> None:
     registries.put(SOURCE, image("c"))
     registries.put(TARGET, image("d"))
     seen = await Asking(registries)()
-    assert seen == Sighting(image("c").digest)
+    assert seen == Sighting(image("c").digest, settled=True, unchanged=None, target_asked=True)
 
 
 async def test_an_index_is_pulled_by_the_digest_of_its_platform() -> None:
@@ -114,6 +115,51 @@ async def test_a_platform_that_the_index_lacks_is_told_with_those_it_has() -> No
     with pytest.raises(errors.NoSuchPlatform, match="it has linux/amd64, linux/s390x") as caught:
         await Asking(registries)(ARM64)
     assert caught.value.where == Where("s.example", str(SOURCE), caught.value.where.step)
+
+
+async def test_an_index_of_nothing_is_told_as_one() -> None:
+    registries = Registries()
+    registries.put(SOURCE, index())
+    with pytest.raises(errors.NoSuchPlatform, match="it has none at all"):
+        await Asking(registries)()
+
+
+async def test_an_index_of_one_platform_is_copied_as_that_without_a_word() -> None:
+    registries = Registries()
+    registries.put(SOURCE, index(amd64=image("amd")))
+    asking = Asking(registries)
+    assert (await asking()).digest == image("amd").digest
+    assert asking.notes == []
+
+
+class Announcing(Registries):
+    """They announce what `host` has as what it is not."""
+
+    def __init__(self, media_type: str, host: Place) -> None:
+        super().__init__()
+        self._media_type, self._host = media_type, host
+
+    async def resolve(self, ref: Reference) -> Descriptor | None:
+        found = await super().resolve(ref)
+        wrong = found and Descriptor(self._media_type, found.digest, found.size)
+        return wrong if ref.place == self._host else found
+
+
+@pytest.mark.parametrize(("odd", "plain"), [(SOURCE, TARGET), (TARGET, SOURCE)])
+async def test_what_is_announced_as_an_image_and_is_an_index_is_not_unchanged(
+    odd: Reference, plain: Reference
+) -> None:
+    registries = Announcing(OCI_MANIFEST, odd.place)
+    registries.put(odd, index(amd64=image("c")))
+    registries.put(plain, image("c"))
+    assert (await Asking(registries)()).unchanged is None
+
+
+async def test_what_is_announced_as_an_index_and_is_an_image_is_refused() -> None:
+    registries = Announcing(OCI_INDEX, SOURCE.place)
+    registries.put(SOURCE, image("c"))
+    with pytest.raises(errors.UnsupportedManifest, match="announced as an index, but is none"):
+        await Asking(registries)()
 
 
 async def test_a_tag_that_does_not_exist_is_not_found() -> None:
@@ -187,7 +233,8 @@ async def test_one_bad_answer_costs_only_its_own_image_and_three_in_a_row_the_ho
     down = failing("s.example", transient=True)
     for _ in range(3):
         registries.failing["s.example"] = down
-        assert (await asking()).unchanged is None
+        for _ in range(2):
+            assert (await asking()).unchanged is None
         del registries.failing["s.example"]
         assert (await asking()).unchanged == image("c").digest
     registries.failing["s.example"] = down
@@ -221,6 +268,40 @@ async def test_a_config_that_cannot_be_had_is_left_to_the_engine(kind: type[Copy
     asking = Asking(registries)
     assert await asking(AMD64) == Sighting(image("c").digest)
     assert asking.notes == []
+
+
+@pytest.mark.parametrize("kind", [AuthenticationFailed, RateLimited])
+async def test_a_config_that_asks_for_a_login_or_for_patience_is_not_left_to_the_engine(
+    kind: type[CopyError],
+) -> None:
+    class WithoutConfigs(Registries):
+        async def config(self, ref: Reference) -> bytes:
+            raise kind("not now", Where("s.example"))
+
+    registries = WithoutConfigs()
+    registries.put(SOURCE, image("c"))
+    with pytest.raises(kind):
+        await Asking(registries)(AMD64)
+
+
+@pytest.mark.parametrize("transient", [False, True])
+async def test_a_target_that_does_not_show_its_manifest_is_copied_to_unless_it_may_be_asked_again(
+    transient: bool,
+) -> None:
+    class Hiding(Registries):
+        refusals = 1
+
+        async def manifest(self, ref: Reference) -> RawManifest:
+            if ref.place == TARGET.place and self.refusals:
+                self.refusals -= 1
+                raise CopyError("no", Where("t.example"), transient)
+            return await super().manifest(ref)
+
+    registries, theirs = Hiding(), image("c", "packed anew")
+    registries.put(SOURCE, image("c"))
+    registries.put(TARGET, theirs)
+    seen = await Asking(registries, retries=1)()
+    assert seen.unchanged == (theirs.digest if transient else None)
 
 
 async def test_a_target_out_of_reach_is_said_once_and_copied_to_all_the_same() -> None:
@@ -269,5 +350,5 @@ async def test_a_target_that_only_takes_pushes_is_copied_to() -> None:
 async def test_an_index_that_is_none_is_refused(body: dict[str, Any]) -> None:
     registries = Registries()
     registries.put(SOURCE, raw(OCI_INDEX, body))
-    with pytest.raises(errors.UnsupportedManifest):
+    with pytest.raises(errors.UnsupportedManifest, match=r"s\.example/a@sha256:\w+: "):
         await Asking(registries)()
