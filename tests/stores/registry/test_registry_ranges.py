@@ -122,7 +122,17 @@ def test_of_chunks_exactly_the_bytes_between_come_through(
     cut_off = run(cut, chunks, start, length)
     assert b"".join(cut_off) == whole[start : start + length]
     assert b"".join(run(cut, chunks, start, None)) == whole[start:]
+    assert all(cut_off) or not length
     assert all(run(cut, chunks, start, None))  # no empty ones: they end a chunked body
+
+
+async def test_nothing_is_waited_for_behind_the_end() -> None:
+    async def coming() -> AsyncIterator[bytes]:
+        yield b"0123"
+        yield b"4567"
+        raise AssertionError("it sends on")
+
+    assert b"".join([chunk async for chunk in between(coming(), 2, 6)]) == b"234567"
 
 
 @pytest.mark.parametrize(
