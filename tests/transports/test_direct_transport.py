@@ -240,6 +240,24 @@ async def test_blobs_that_the_target_lost_are_brought_once_more(registries: Regi
     assert len(registries.source.asked) == len(CONTENTS) + 2
 
 
+async def test_a_target_that_lacks_blobs_and_names_none_gets_all_of_that_manifest_once_more(
+    registries: Registries,
+) -> None:
+    registries.put(AMD, job())
+    registries.target.failing = deque([BlobsUnknown("it lacks one", broken(TARGET).where)])
+    await registries.copy(job())
+    anew = {what for what in registries.target.done if what.startswith("anew")}
+    assert anew == {f"anew {Digest.of(each)}" for each in (b"amd", b"config of amd", b"base")}
+    assert registries.target.manifests[job().target] == AMD
+
+
+async def test_a_target_without_the_tag_is_asked_for_no_part_of_the_image(
+    registries: Registries,
+) -> None:
+    await registries.copy(job())
+    assert registries.target.looks == 1
+
+
 async def test_a_target_that_goes_on_to_lose_blobs_fails_the_image(registries: Registries) -> None:
     where = broken(TARGET).where
     lost = [BlobsUnknown("it lacks one", where).naming((Digest.of(b"base"),)) for _ in range(9)]
