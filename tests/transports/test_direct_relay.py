@@ -368,6 +368,15 @@ async def test_what_was_doubted_is_moved_although_the_target_says_that_it_has_it
     assert link.arrived
 
 
+async def test_a_mount_that_the_target_takes_is_all_that_is_asked_of_anybody() -> None:
+    link = Link()
+    link.target.blobs[replace(link.need.target, repository="elsewhere")] = DATA
+    assert await link.relay().mount(link.need, "elsewhere") is True
+    assert link.arrived
+    assert len(link.target.done) == 1
+    assert link.source.asked == []
+
+
 async def test_the_upload_that_a_refused_mount_began_is_the_one_that_is_sent() -> None:
     link = Link()
     relay = link.relay()
