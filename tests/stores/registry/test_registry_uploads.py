@@ -253,6 +253,36 @@ async def test_a_mount_that_is_refused_once_is_not_asked_for_again() -> None:
     assert asked(server) == [f"{POST}?mount={DIGEST}&from=team/base", POST, POST]
 
 
+async def test_a_mount_that_is_answered_with_an_upload_is_that_upload() -> None:
+    script = {POST: BEGUN, PUT: CREATED}
+    async with scripted(played(script)) as server, asking(server) as client:
+        upload = await client.begin(blob(server), "team/base")
+        assert upload is not None
+        await upload.send(Bytes(BLOB))
+    assert asked(server) == [f"{POST}?mount={DIGEST}&from=team/base", CLOSE]
+
+
+@pytest.mark.parametrize("origin", ["team/app", "team/base"])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+async def test_a_mount_that_fails_for_the_moment_is_no_reason_to_ask_for_none(
+    status: int, origin: str
+) -> None:
+    script = {POST: [reply(status), CREATED]}
+    async with scripted(played(script)) as server, asking(server) as client:
+        with pytest.raises(CopyError) as caught:
+            await client.begin(blob(server), origin)
+        assert caught.value.transient
+        assert await client.begin(blob(server), origin) is None
+    assert asked(server) == [f"{POST}?mount={DIGEST}&from={origin}"] * 2
+
+
+async def test_where_a_token_has_one_scope_nothing_is_mounted_from_another_repository() -> None:
+    known = Quirks(one_scope=True)
+    async with scripted(played({POST: BEGUN})) as server, asking(server, known) as client:
+        assert await client.begin(blob(server), "team/base") is not None
+    assert asked(server) == [POST]
+
+
 async def test_a_registry_that_tells_nothing_by_a_mount_is_asked_by_head() -> None:
     head = f"HEAD /v2/team/app/blobs/{DIGEST}"
     script = {POST: [reply(400), BEGUN], head: reply(404)}
