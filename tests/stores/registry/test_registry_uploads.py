@@ -292,6 +292,45 @@ async def test_a_registry_that_tells_nothing_by_a_mount_is_asked_by_head() -> No
     assert asked(server) == [TELL, head, POST, head, POST]
 
 
+@pytest.mark.parametrize("status", [200, 307])
+async def test_where_a_head_says_that_the_blob_is_there_nothing_is_begun_or_followed(
+    status: int,
+) -> None:
+    head = f"HEAD /v2/team/app/blobs/{DIGEST}"
+    script = {POST: reply(404), head: reply(status, Location="/elsewhere")}
+    async with scripted(played(script)) as server, asking(server) as client:
+        assert await client.begin(blob(server)) is None
+    assert asked(server) == [TELL, head]
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+async def test_a_head_that_fails_for_the_moment_is_no_word_that_the_blob_is_missing(
+    status: int,
+) -> None:
+    head = f"HEAD /v2/team/app/blobs/{DIGEST}"
+    script = {POST: reply(404), head: [reply(status), reply(200)]}
+    async with scripted(played(script)) as server, asking(server) as client:
+        with pytest.raises(CopyError) as caught:
+            await client.begin(blob(server))
+        assert caught.value.transient
+        assert await client.begin(blob(server)) is None
+    assert asked(server) == [TELL, head, TELL, head]
+
+
+async def test_whatever_is_asked_before_an_upload_is_asked_with_the_right_to_write() -> None:
+    head = f"HEAD /v2/team/app/blobs/{DIGEST}"
+    script = {
+        POST: [reply(404), WANTS_TOKEN, BEGUN],
+        head: [WANTS_TOKEN, reply(404)],
+        "GET /token": reply(200, '{"token": "t"}'),
+    }
+    async with scripted(played(script)) as server, asking(server, who=ALICE) as client:
+        assert await client.begin(blob(server)) is not None
+    scopes = [seen.path for seen in server.seen("GET", "/token")]
+    assert len(scopes) == 2
+    assert all("repository%3Ateam%2Fapp%3Apull%2Cpush" in scope for scope in scopes)
+
+
 async def test_a_new_repository_that_cannot_mount_from_itself_may_mount_from_others() -> None:
     head = f"HEAD /v2/team/app/blobs/{DIGEST}"
     script = {POST: [reply(404), BEGUN, CREATED], head: reply(404)}
