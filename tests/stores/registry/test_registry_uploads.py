@@ -20,7 +20,18 @@ from anyio import (
     fail_after,
 )
 from anyio.abc import SocketAttribute, SocketStream
-from scripted import Bytes, Scripted, digest_of, played, reply, scripted, self_signed
+from scripted import (
+    Bytes,
+    Handler,
+    Reply,
+    Scripted,
+    digest_of,
+    played,
+    reply,
+    reset,
+    scripted,
+    self_signed,
+)
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access, Credential
@@ -189,6 +200,21 @@ async def test_a_blob_that_is_refused_in_every_way_says_nothing_about_the_next()
     }
     async with scripted(played(script)) as server, asking(server) as client:
         with pytest.raises(RefusedByTarget, match="client_max_body_size"):
+            await send(client, server)
+        before = len(server.requests)
+        await send(client, server)
+    assert asked(server)[before:] == [TELL, CLOSE]
+
+
+async def test_a_way_that_failed_for_another_reason_is_not_remembered_as_the_one() -> None:
+    script = {
+        POST: BEGUN,
+        PUT: [reply(413), CREATED],
+        PATCH: reply(500),
+        CANCEL: reply(204),
+    }
+    async with scripted(played(script)) as server, asking(server) as client:
+        with pytest.raises(RegistryUnavailable):
             await send(client, server)
         before = len(server.requests)
         await send(client, server)
@@ -435,6 +461,36 @@ async def test_an_upload_goes_on_at_the_location_that_its_status_tells() -> None
         await upload.send(Bytes(BLOB), await upload.offset())
     assert asked(server) == [TELL, "GET /up", f"{PUT}?n=2%2F&digest={DIGEST}"]
     assert length_and_range(server, "PUT") == [("2", "8-9", b"89")]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [reply(204, Location="/up"), reply(204, Range="0-0"), reply(404), reply(500), reset],
+    ids=["no range", "nothing", "it is gone", "it is ill", "it breaks"],
+)
+async def test_a_registry_that_cannot_say_how_far_an_upload_came_has_nothing_of_it(
+    told: Reply | Handler,
+) -> None:
+    async with scripted(played({POST: BEGUN, "GET /up": told})) as server, asking(server) as client:
+        upload = await client.begin(blob(server))
+        assert upload is not None
+        assert await upload.offset() == 0
+    assert asked(server)[:2] == [TELL, "GET /up"]
+
+
+async def test_a_registry_that_is_known_to_tell_wrong_offsets_is_not_asked_for_one() -> None:
+    known = Quirks(trust_offset=False)
+    async with scripted(played({POST: BEGUN})) as server, asking(server, known) as client:
+        upload = await client.begin(blob(server))
+        assert upload is not None
+        assert await upload.offset() == 0
+    assert asked(server) == [TELL]
+
+
+async def test_an_upload_that_is_closed_with_204_is_there() -> None:
+    async with scripted(played({POST: BEGUN, PUT: reply(204)})) as server, asking(server) as client:
+        await send(client, server)
+    assert asked(server) == [TELL, CLOSE]
 
 
 async def test_where_going_on_is_refused_the_whole_is_sent_anew() -> None:
