@@ -623,6 +623,39 @@ async def test_a_mirror_that_fails_for_each_repository_in_other_words_is_told_on
     assert told == [first.host, other.host]
 
 
+@pytest.mark.parametrize("status", [404, 403])
+async def test_a_mirror_that_fails_three_times_in_a_row_is_left_out(status: int) -> None:
+    answers = [status, status, 200, status, status, status]
+
+    async def now_and_then(request: web.BaseRequest) -> web.Response:
+        good = answers.pop(0) == 200
+        return manifest_answer() if good else web.Response(status=status)
+
+    async with (
+        scripted(now_and_then) as mirror,
+        scripted(with_config) as server,
+        asking_a_mirror(server, mirror) as (client, ref),
+    ):
+        for _ in range(8):
+            assert (await client.manifest(ref)).data == MANIFEST
+    assert (len(mirror.requests), len(server.requests)) == (6, 7)
+
+
+async def test_what_a_mirror_has_no_tag_for_is_asked_of_the_next_and_of_the_registry() -> None:
+    async def nothing(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=404)
+
+    async with scripted(nothing) as first, scripted(nothing) as other, scripted(nothing) as server:
+        access = Access(
+            plain_http=frozenset({server.host}),
+            mirrors={server.host: (f"http://{first.host}", f"http://{other.host}")},
+        )
+        async with asking(server, access=access) as client:
+            for _ in range(5):  # it answers, so it is no failing mirror
+                assert await client.resolve(reference(server)) is None
+    assert [len(each.requests) for each in (first, other, server)] == [5, 5, 5]
+
+
 async def test_a_mirror_whose_bytes_are_distrusted_is_told() -> None:
     told: list[tuple[str, str]] = []
     async with scripted(with_config) as mirror, scripted(with_config) as server:
