@@ -132,6 +132,18 @@ async def test_chunks_have_their_length_and_the_place_of_their_first_and_last_by
         assert "Transfer-Encoding" not in seen.headers
 
 
+@pytest.mark.parametrize(("way", "patches"), [(Way.CHUNKS, ["", "?state=1"]), (Way.PATCH, [""])])
+async def test_each_part_goes_to_the_location_that_the_last_answer_told(
+    way: Way, patches: list[str]
+) -> None:
+    told = [reply(202, Location=f"/up?state={number + 1}") for number in range(len(patches))]
+    script = {POST: BEGUN, PATCH: [*told], PUT: CREATED}
+    async with scripted(played(script)) as server, asking(server, only(way)) as client:
+        await send(client, server)
+    closing = f"{PUT}?state={len(patches)}&digest={DIGEST}"
+    assert asked(server) == [TELL, *(f"{PATCH}{state}" for state in patches), closing]
+
+
 async def test_the_last_way_is_one_patch_of_unknown_length_and_an_empty_put() -> None:
     script = {POST: BEGUN, PATCH: TAKEN, PUT: CREATED}
     async with scripted(played(script)) as server, asking(server, only(Way.PATCH)) as client:
