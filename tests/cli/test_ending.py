@@ -47,8 +47,31 @@ def test_a_bug_says_that_it_is_one_and_how_to_tell_more() -> None:
 def test_asked_for_more_a_bug_tells_where_but_no_secret() -> None:
     lines, code = ended_by(KeyError(SECRET), traceback=True)
     assert code == 1
+    assert lines[0].endswith("(KeyError). Please report it, with what follows.")
     assert any("test_ending.py" in line for line in lines)
     assert lines[-1] == "  KeyError: '***'"
+
+
+def test_a_bug_is_told_with_what_caused_it() -> None:
+    bug = KeyError("here")
+    bug.__cause__ = LookupError(f"there {SECRET}")
+    lines, _ = ended_by(bug, traceback=True)
+    assert lines[-1] == "  LookupError: there ***"
+
+
+def test_a_list_from_stdin_is_called_so() -> None:
+    ending, lines = Ending(), list[str]()
+    ending.tell = lines.append
+    ending.name_list("-")
+    with pytest.raises(click.exceptions.Exit), ending.told():
+        raise ListError([Mistake(Position("-", 1), "no")])
+    assert lines[-1] == "1 mistake in stdin. Nothing was copied."
+
+
+def test_what_ended_already_keeps_its_exit_code() -> None:
+    with pytest.raises(click.exceptions.Exit) as exit_, Ending().told():
+        raise click.exceptions.Exit(143)
+    assert exit_.value.exit_code == 143
 
 
 def test_ctrl_c_is_no_traceback() -> None:
