@@ -246,9 +246,19 @@ async def test_wrong_bytes_are_wrong_in_any_way() -> None:
     wrong = '{"errors": [{"code": "DIGEST_INVALID"}]}'
     script = {POST: BEGUN, PUT: reply(400, wrong)}
     async with scripted(played(script)) as server, asking(server) as client:
-        with pytest.raises(DigestMismatch):
+        with pytest.raises(DigestMismatch) as caught:
             await send(client, server)
+        assert caught.value.transient, "it was its wire or its disk: we had checked them"
     assert asked(server) == [TELL, CLOSE]
+
+
+@pytest.mark.parametrize("status", [404, 416])
+async def test_an_upload_that_is_gone_at_its_end_may_be_begun_anew(status: int) -> None:
+    script = {POST: BEGUN, PATCH: TAKEN, PUT: reply(status), CANCEL: reply(204)}
+    async with scripted(played(script)) as server, asking(server) as client:
+        with pytest.raises(RegistryUnavailable) as caught:
+            await send(client, server)
+    assert caught.value.transient
 
 
 async def test_uploads_that_find_out_at_once_all_come_through() -> None:
