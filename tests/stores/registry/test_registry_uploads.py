@@ -42,6 +42,7 @@ from asyncsync.model.errors import (
     PermissionDenied,
     RefusedByTarget,
     RegistryUnavailable,
+    TargetFull,
     Where,
 )
 from asyncsync.model.reference import Reference
@@ -249,6 +250,16 @@ async def test_wrong_bytes_are_wrong_in_any_way() -> None:
         with pytest.raises(DigestMismatch) as caught:
             await send(client, server)
         assert caught.value.transient, "it was its wire or its disk: we had checked them"
+    assert asked(server) == [TELL, CLOSE]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_where_there_is_no_room_left_no_other_way_is_tried(status: int) -> None:
+    full = '{"errors": [{"code": "DENIED", "message": "quota exceeded"}]}'
+    script = {POST: BEGUN, PUT: reply(status, full)}
+    async with scripted(played(script)) as server, asking(server) as client:
+        with pytest.raises(TargetFull):
+            await send(client, server)
     assert asked(server) == [TELL, CLOSE]
 
 
