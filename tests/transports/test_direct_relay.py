@@ -23,7 +23,7 @@ from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.blobs import Need
-from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.pace import BURST_BYTES_MIN, Pace
 from asyncsync.transports.direct.relay import EARLY_BYTES_MAX, Relay
 from asyncsync.transports.stepping import Steps
 
@@ -122,6 +122,7 @@ async def test_an_early_read_that_breaks_is_a_try_like_any_other() -> None:
     assert await link.relay(early=True).move(link.need)
     assert link.arrived
     assert len(link.listener.texts("Retried")) == 3
+    assert len(link.target.done) == 2, "one upload was begun, and it was sent"
 
 
 async def test_only_small_blobs_are_read_early() -> None:
@@ -357,6 +358,18 @@ async def test_a_bound_on_the_rate_is_not_the_targets_fault_either() -> None:
     pace = Pace(100 * 1024, clock=clock, sleep=sleep)
     assert await link.relay(pace, idle_seconds=0.05).move(link.need)
     assert link.arrived
+
+
+async def test_a_blob_takes_the_time_that_the_bound_on_the_rate_asks_for() -> None:
+    clock, rate = Clock(), 100 * 1024
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    link = Link(DATA * 12_000, source=MemorySource(chunk_bytes=64 * 1024))
+    began = clock()
+    assert await link.relay(Pace(rate, clock=clock, sleep=sleep)).move(link.need)
+    assert clock() - began == pytest.approx((len(link.data) - BURST_BYTES_MIN) / rate)
 
 
 async def test_what_was_doubted_is_moved_although_the_target_says_that_it_has_it() -> None:
