@@ -13,7 +13,15 @@ from anyio import create_task_group, sleep_forever, wait_all_tasks_blocked
 from hypothesis import given
 from hypothesis import strategies as st
 from parts.clock import Clock
-from parts.places import SOURCE, TARGET, Listener, MemorySource, MemoryTarget, broken
+from parts.places import (
+    SOURCE,
+    TARGET,
+    Listener,
+    MemorySource,
+    MemoryTarget,
+    MemoryUpload,
+    broken,
+)
 from parts.turns import at_once
 
 from asyncsync.model.digest import Digest
@@ -23,6 +31,7 @@ from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.blobs import Need
+from asyncsync.transports.direct.contracts import Upload
 from asyncsync.transports.direct.pace import BURST_BYTES_MIN, Pace
 from asyncsync.transports.direct.relay import EARLY_BYTES_MAX, Relay
 from asyncsync.transports.stepping import Steps
@@ -303,6 +312,14 @@ async def test_a_blob_that_should_be_empty_and_by_its_digest_is_not_is_never_sen
     assert link.target.blobs == {}
 
 
+async def test_a_blob_that_was_read_before_and_is_shorter_than_announced_is_never_sent() -> None:
+    link = Link()
+    claimed = Need(link.need.source, link.need.target, len(DATA) + 10)
+    with pytest.raises(DigestMismatch, match="at 256 of 266"):
+        await link.relay(held={link.need.source: DATA}).move(claimed)
+    assert link.target.blobs == {}
+
+
 async def test_a_source_that_ends_early_once_may_go_on() -> None:
     link = Link()
     digest = link.need.target.digest or Digest.of(b"")
@@ -335,6 +352,23 @@ async def test_a_target_that_stands_still_with_an_empty_blob_is_timed_out_too() 
         assert await link.relay(idle_seconds=0.05).move(link.need)
     assert link.arrived
     assert len(link.listener.texts("Retried")) == 1
+
+
+async def test_a_target_may_take_the_longer_over_the_last_byte_the_larger_a_blob_is() -> None:
+    @dataclass
+    class Digesting(MemoryUpload):
+        async def _stall(self) -> None:
+            if len(self.data) == len(link.data):
+                await anyio.sleep(0.6)  # the watch has no other clock than the loop's
+
+    class Thorough(MemoryTarget):
+        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+            return Digesting(self, ref) if await super().begin(ref, origin) else None
+
+    data = DATA * (8 * 1024 * 1024 // len(DATA))
+    link = Link(data, MemorySource(chunk_bytes=64 * 1024), Thorough(), retries=0)
+    assert await link.relay(idle_seconds=0.25).move(link.need)
+    assert link.arrived
 
 
 async def test_a_source_that_is_waited_for_is_not_the_targets_fault() -> None:
