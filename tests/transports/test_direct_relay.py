@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from parts.places import (
     SOURCE,
     TARGET,
     Listener,
+    MemoryReading,
     MemorySource,
     MemoryTarget,
     MemoryUpload,
@@ -310,6 +312,25 @@ async def test_a_blob_that_should_be_empty_and_by_its_digest_is_not_is_never_sen
         await link.relay().move(claimed)
     assert caught.value.where.registry == str(SOURCE)
     assert link.target.blobs == {}
+
+
+async def test_a_source_that_has_no_more_to_give_is_not_asked_to_go_on() -> None:
+    class Closed(MemoryReading):
+        goes_on = False  # as a layout's file, which is as long as it is
+
+    class Files(MemorySource):
+        @asynccontextmanager
+        async def blob(
+            self, ref: Reference, start: int = 0, stop: int | None = None
+        ) -> AsyncIterator[MemoryReading]:
+            async with super().blob(ref, start, stop) as reading:
+                yield Closed(reading.place, reading.chunks, reading.distrusted)
+
+    link = Link(source=Files())
+    link.source.lies[link.need.target.digest or Digest.of(b"")] = DATA[:100]
+    with pytest.raises(DigestMismatch, match="at 100 of 256"):
+        await link.relay().move(link.need)
+    assert len(link.source.asked) == 1
 
 
 async def test_a_blob_that_was_read_before_and_is_shorter_than_announced_is_never_sent() -> None:
