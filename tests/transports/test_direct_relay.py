@@ -28,6 +28,7 @@ from parts.turns import at_once
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, DigestMismatch, RegistryUnavailable, TimedOut
+from asyncsync.model.events import Retried
 from asyncsync.model.job import CopyJob
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
@@ -193,8 +194,9 @@ async def test_wrong_bytes_of_a_mirror_never_become_a_blob_and_are_told() -> Non
     assert await link.relay().move(link.need)
     assert [what.split()[0] for what in link.target.done] == ["begin", "begin", "sent"]
     assert link.target.cancelled == [link.need.target]
-    (told,) = link.listener.texts("Retried")
-    assert "m.example sent other bytes" in str(told)
+    (told,) = [event for event in link.listener.events if isinstance(event, Retried)]
+    assert "m.example sent other bytes" in str(told.error)
+    assert (told.attempt, told.wait) == (2, 0)
     assert sum(link.moved) == 2 * len(DATA)
 
 
@@ -230,6 +232,9 @@ async def test_where_a_mirror_breaks_for_good_the_registry_goes_on_in_the_same_u
     assert [start for _, start, _ in link.source.asked] == [100]
     assert len(link.target.done) == 2, "one upload was begun, and it was sent"
     assert sum(link.moved) == len(DATA)
+    told = [event for event in link.listener.events if isinstance(event, Retried)]
+    assert [event.attempt for event in told] == list(range(2, retries + 3))
+    assert told[-1].wait == 0, "somebody else is asked, so nobody has to be waited for"
 
 
 async def test_a_registry_that_breaks_for_good_behind_its_mirror_fails_the_blob() -> None:
@@ -237,6 +242,7 @@ async def test_a_registry_that_breaks_for_good_behind_its_mirror_fails_the_blob(
     link.source.mirrors = [a_mirror(link, breaks=deque([100, *[0] * 50]))]
     with pytest.raises(RegistryUnavailable, match=r"s\.example broke"):
         await link.relay().move(link.need)
+    assert len(link.source.asked) == 2, "it has its own retries"
     assert link.target.cancelled == [link.need.target]
 
 
