@@ -237,6 +237,14 @@ async def test_where_a_mirror_breaks_for_good_the_registry_goes_on_in_the_same_u
     assert told[-1].wait == 0, "somebody else is asked, so nobody has to be waited for"
 
 
+async def test_a_registry_that_stays_away_behind_a_lying_mirror_is_not_asked_for_ever() -> None:
+    link = Link(retries=1, source=MemorySource(breaks=deque([0] * 50)))
+    link.source.mirrors = [a_mirror(link, lies={link.need.target.digest: bytes(256)})]
+    with pytest.raises(RegistryUnavailable, match=r"s\.example broke"):
+        await link.relay().move(link.need)
+    assert len(link.source.asked) == 2
+
+
 async def test_a_registry_that_breaks_for_good_behind_its_mirror_fails_the_blob() -> None:
     link = Link(retries=1, source=MemorySource(breaks=deque([0] * 50)))
     link.source.mirrors = [a_mirror(link, breaks=deque([100, *[0] * 50]))]
@@ -431,6 +439,13 @@ async def test_a_blob_takes_the_time_that_the_bound_on_the_rate_asks_for() -> No
     began = clock()
     assert await link.relay(Pace(rate, clock=clock, sleep=sleep)).move(link.need)
     assert clock() - began == pytest.approx((len(link.data) - BURST_BYTES_MIN) / rate)
+
+
+async def test_the_bytes_of_a_large_blob_are_told_while_they_come_and_each_once() -> None:
+    link = Link(DATA * 12_000, source=MemorySource(chunk_bytes=64 * 1024))
+    assert await link.relay().move(link.need)
+    assert sum(link.moved) == len(link.data)
+    assert link.moved[:2] == [1024 * 1024] * 2
 
 
 async def test_what_was_doubted_is_moved_although_the_target_says_that_it_has_it() -> None:
