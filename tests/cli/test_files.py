@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from parts.commands import Command
 
-from asyncsync.cli.files import check_writable, open_kept, read_list, replace
+from asyncsync.cli.files import check_writable, empty, open_kept, read_list, replace
 from asyncsync.model.errors import ConfigurationError, ListError
 
 
@@ -87,6 +87,34 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         replace(tmp_path / "folder" / "none" / "file", "new")
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_what_cannot_take_the_place_of_a_folder_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace(tmp_path / "folder", "new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_a_file_with_the_longest_of_names_is_replaced_too(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    for text in ("old", "new"):
+        replace(path, text)
+        assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_kept_open_has_its_old_text_until_it_is_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "succeeded.log"
+    path.write_text("of the last run\n")
+    with open_kept("--succeeded-log", path) as file:
+        assert path.read_text() == "of the last run\n"
+        empty(file, path)
+        assert path.read_text() == ""
+        file.write("of this run\n")
+    assert path.read_text() == "of this run\n"
+    with open_kept("--succeeded-log", Path(os.devnull)) as file:
+        empty(file, Path(os.devnull))  # a device cannot be emptied
 
 
 def test_a_pipe_takes_a_report_too(tmp_path: Path) -> None:
