@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def test_a_list_that_cannot_be_read_is_a_message(tmp_path: Path) -> None:
         read_list(str(tmp_path / "binary"))
 
 
+def test_a_list_that_comes_by_stdin_has_the_same_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, images in (("nginx:1\n", 1), ("#" * (16 * 2**20), 0)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert len(read_list("-")) == images
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"#" * (16 * 2**20 + 9))))
+    with pytest.raises(ListError, match="at most 16 MiB"):
+        read_list("-")
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ConfigurationError, match="stdin is closed"):
+        read_list("-")
+
+
 def test_a_check_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "succeeded.log"
     check_writable("--succeeded-log", path, {})
@@ -50,6 +63,27 @@ def test_what_cannot_be_written_names_its_option(tmp_path: Path) -> None:
             check_writable("--report", path, {})
             with open_kept("--report", path):
                 raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (".", "it is a folder"),
+        ("none/file", "there is no folder .*none"),
+        ("a\0b", "embedded null"),
+    ],
+)
+def test_what_cannot_be_written_is_known_before_anything_is_opened(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^--report .* cannot be written: {why}"):
+        check_writable("--report", tmp_path / name, {})
+
+
+def test_what_cannot_be_opened_is_told_in_the_systems_words(tmp_path: Path) -> None:
+    told = pytest.raises(ConfigurationError, match=r"written: No such file or directory\.$")
+    with told, open_kept("--report", tmp_path / "none" / "file"):
+        raise AssertionError
 
 
 def test_two_options_cannot_write_one_file(tmp_path: Path) -> None:
@@ -125,6 +159,15 @@ def test_a_pipe_takes_a_report_too(tmp_path: Path) -> None:
     os.close(writing)
     with os.fdopen(reading) as file:
         assert file.read() == "{}\n"
+
+
+def test_a_named_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK)) as reading:
+        replace(path, "{}\n")
+        assert reading.read() == "{}\n"
+    assert path.is_fifo()
 
 
 def test_a_list_that_can_be_read_only_once_is_read_once(

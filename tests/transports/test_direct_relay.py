@@ -154,6 +154,19 @@ async def test_a_source_that_breaks_goes_on_in_the_same_upload_with_what_is_miss
     assert len(link.listener.texts("Retried")) == 3
 
 
+async def test_a_source_that_breaks_is_given_time_before_it_is_asked_again() -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    link = Link(source=MemorySource(breaks=deque([50, 0, 100])), sleep=sleep)
+    assert await link.relay().move(link.need)
+    told = [event for event in link.listener.events if isinstance(event, Retried)]
+    assert slept == [event.wait for event in told] == [0.5, 1.0, 0.5]
+    assert [event.attempt for event in told] == [2, 3, 2]
+
+
 @given(
     source=st.lists(st.integers(10, 200), max_size=4),
     target=st.lists(st.integers(0, 250), max_size=3),
