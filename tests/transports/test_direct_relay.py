@@ -506,12 +506,17 @@ async def test_a_target_that_stands_still_does_not_hold_up_the_end_of_an_image()
     assert len(link.target.cancelled) == 2
 
 
-async def test_a_cancelled_move_takes_its_upload_back_and_lets_its_source_go() -> None:
-    link = Link(target=MemoryTarget(stalls=50))
+async def test_a_cancelled_move_takes_its_upload_back_and_is_none_that_came_to_its_end() -> None:
+    link, ended = Link(target=MemoryTarget(stalls=50)), []
+
+    async def move() -> None:
+        ended.append(await link.relay().move(link.need))
+
     async with create_task_group() as group:
-        group.start_soon(link.relay().move, link.need)
+        group.start_soon(move)
         await wait_all_tasks_blocked()
         group.cancel_scope.cancel()
+    assert ended == [], "whoever waits for this blob would believe that it is there"
     assert link.target.cancelled == [link.need.target]
     assert not link.arrived
 
