@@ -689,6 +689,32 @@ async def test_a_mirror_whose_bytes_are_distrusted_is_asked_for_nothing_more() -
     assert len(mirror.requests) == 1
 
 
+async def test_a_good_answer_that_was_under_way_brings_no_distrusted_mirror_back() -> None:
+    asked, distrusted = Event(), Event()
+
+    async def slowly(request: web.BaseRequest) -> web.Response:
+        if request.method == "HEAD":
+            asked.set()
+            await distrusted.wait()
+        return await with_config(request)
+
+    async with (
+        scripted(slowly) as mirror,
+        scripted(with_config) as server,
+        asking_a_mirror(server, mirror) as (client, ref),
+    ):
+        with fail_after(20):
+            async with create_task_group() as group:
+                group.start_soon(client.resolve, ref)
+                await asked.wait()
+                async with client.blob(ref.by_digest(Digest.of(CONFIG))) as reading:
+                    assert reading.distrust()
+                distrusted.set()
+        assert await client.resolve(ref) is not None
+    assert [request.method for request in mirror.requests] == ["HEAD", "GET"]
+    assert [request.method for request in server.requests] == ["HEAD"]
+
+
 async def test_a_config_is_fetched_by_its_digest_and_checked() -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response(body=CONFIG if request.path.endswith("1") else b"something else")
