@@ -309,6 +309,17 @@ async def test_a_blob_that_the_target_turns_out_to_lack_is_moved_again_and_not_m
     assert registries.asked == [("a", "b")]
 
 
+def test_a_blob_is_known_in_the_repositories_that_have_it_and_in_no_other() -> None:
+    blobs, here, elsewhere = Blobs(Lanes()), need("one").target, need("two").target
+    assert not blobs.known(here)
+    blobs.manifest_stands(TARGET, "one", [LAYER])
+    assert blobs.known(here)
+    assert not blobs.known(elsewhere)
+    assert not blobs.known(need("one", place=OTHER).target)
+    blobs.forget(TARGET, "one", LAYER)
+    assert not blobs.known(here)
+
+
 def test_a_need_names_one_blob_by_its_digest() -> None:
     layer, config = need("a", LAYER), need("a", CONFIG)
     with pytest.raises(ValueError, match="do not name one blob"):
