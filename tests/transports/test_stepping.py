@@ -59,7 +59,7 @@ async def test_what_a_step_fails_with_names_the_image_and_the_step() -> None:
 async def test_each_further_attempt_is_told_with_its_wait_and_the_reason() -> None:
     failures: list[CopyError] = [
         RegistryUnavailable("down", Where("s.example"), transient=True, retry_after=wait)
-        for wait in (None, 7.0)
+        for wait in (1.0, 7.0)
     ]
 
     async def flaky() -> str:
@@ -70,5 +70,5 @@ async def test_each_further_attempt_is_told_with_its_wait_and_the_reason() -> No
     listener = Listener()
     assert await steps(listener).run(Step.PULL, flaky) == "done"
     told = [event for event in listener.events if isinstance(event, Retried)]
-    assert [(event.attempt, event.wait) for event in told] == [(2, 0.5), (3, 7.5)]
+    assert [(event.attempt, event.wait) for event in told] == [(2, 1.5), (3, 7.5)]
     assert {event.error.where.step for event in told} == {Step.PULL}
