@@ -228,6 +228,16 @@ async def test_too_many_requests_without_a_wish_to_wait_hold_nobody(wait: float 
     assert clock.slept == []
 
 
+@pytest.mark.parametrize("status", [401, 500, 502, 504])
+async def test_a_wish_to_wait_beside_any_other_answer_holds_nobody_else(status: int) -> None:
+    clock = Clock()
+    rates = rates_of(8, clock)
+    await answered(rates, status, unavailable(60))
+    await answered(rates, 200)
+    assert clock.slept == []
+    assert rates.at_once(Kind.READS) == 8
+
+
 @pytest.mark.parametrize("waits", [(60.0, 7.0), (7.0, 60.0)])
 async def test_of_several_wishes_the_longest_holds(waits: tuple[float, ...]) -> None:
     clock = Clock()
