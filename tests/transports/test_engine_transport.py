@@ -20,7 +20,7 @@ from asyncsync.model import errors
 from asyncsync.model.access import Credential
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, Where
-from asyncsync.model.events import Advised, BytesMoved, Event, Noted
+from asyncsync.model.events import Advised, BytesMoved, Event, Noted, Waited
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import OCI_MANIFEST, RawManifest
 from asyncsync.model.outcome import Outcome, Status
@@ -106,6 +106,11 @@ async def test_a_copy_is_what_the_target_itself_confirms(stage: Stage) -> None:
         PULL_NAME: f"id of {PULL_NAME}",
         str(TARGET): f"id of {PULL_NAME}",
     }
+
+
+async def test_a_copy_that_waits_for_no_other_says_nothing_of_waiting(stage: Stage) -> None:
+    await stage.copy()
+    assert not [event for event in stage.events if isinstance(event, Waited)]
 
 
 @pytest.mark.parametrize(
