@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one stops in order, the second one ends the process.
+"""SIGINT, SIGTERM and SIGHUP: the first one stops in order, the second one ends the process.
 
 Plain handlers, from a command's first line until the process is gone: an event loop's own ones
 leave gaps before and behind it, in which SIGTERM kills silently and SIGINT prints a traceback.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_HEARD = (signal.SIGINT, signal.SIGTERM)
+_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A stop in order takes less; this ends a process in which not even the event loop runs any more,
 # or that waits for a thread that waits for a name server.
 _END_SECONDS = 4.8
@@ -31,6 +31,8 @@ class Interruption:
     def listen(self) -> None:
         """Hear signals from now on. Only a program of its own does this, and never undoes it."""
         for number in _HEARD:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup: whoever started it wants it to outlive the terminal
             signal.signal(number, self._heard)
 
     @property
@@ -57,6 +59,8 @@ class Interruption:
         self._over = True
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self.signal is not None:
+            return  # a terminal that is gone says so twice, by the shell and by the kernel
         if self._over or self.signal is not None:
             os._exit(128 + number)
         self.signal = signal.Signals(number)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from parts.commands import Command
 
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 SOON = 5.0  # seconds, as promised
 
 
@@ -167,6 +167,41 @@ def test_copies_that_do_not_let_go_are_left_and_everything_is_told(
     assert time.monotonic() - sent < SOON
     assert stderr.startswith("Stopping: 1 image under way is given up. Send another signal ")
     assert stdout.splitlines()[-1].startswith("1 cancelled, 1 not started.")
+
+
+def test_a_terminal_that_is_gone_and_says_so_twice_is_heard_once(
+    tmp_path: Path, asyncsync_command: Command
+) -> None:
+    with stubborn(tmp_path, asyncsync_command) as process:
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Stopping: 1 image under way is given up.")
+        process.send_signal(signal.SIGHUP)
+        stdout, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 129
+    assert stdout.splitlines()[-1].startswith("1 cancelled, 1 not started.")
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(
+    asyncsync_command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "images.yaml").write_text("nginx:1\n")
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup: children keep it
+    try:
+        with (
+            silent_engine(tmp_path) as engine,
+            asyncsync_command.started("sync", "--to", "r.example", engine=engine) as process,
+        ):
+            assert engine.asked.wait(20)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=20)
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+
+    assert process.returncode == 143
+    assert "Stopping: nothing is under way." in stderr
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path, asyncsync_command: Command) -> None:
