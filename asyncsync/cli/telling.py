@@ -54,6 +54,7 @@ class Telling:
         self._under_way = UnderWay()
         self._ended: dict[CopyJob, Outcome] = {}
         self._told: set[CopyJob] = set()
+        self._told_copied: set[CopyJob] = set()  # in rows: of a tar, before it was in its place
         self._finished = False
         self._via = "direct" if settings.via == "direct" else "engine"  # until the run says which
         self._began = time.monotonic()
@@ -87,6 +88,8 @@ class Telling:
         hidden = self._settings.quiet and outcome.in_place
         if self._settings.output == "table" and not hidden:
             self._out.line(self._table.row(outcome))
+            if self._late and outcome.status is Status.COPIED:
+                self._told_copied.add(outcome.job)
 
     def tell_alive(self) -> None:
         """Tell what is under way: live in a terminal, else if nothing has ended for a while."""
@@ -194,6 +197,8 @@ class Telling:
             succeeded_log=self._named(self._settings.succeeded_log),
             failed_list=self._named(self._settings.failed_list),
             limit_rate=self._settings.limit_rate,
+            tar=self._plan.tar,
+            told_copied=self._told_copied,
         )
 
     def _named(self, path: Path | None) -> str | None:

@@ -5,11 +5,12 @@ The most important line comes last, where the eye is when a command ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
-from asyncsync.model.job import Step
+from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Report, Status
+from asyncsync.model.place import Layout
 from asyncsync.reporting.causes import Cause, causes, left, positions
 from asyncsync.reporting.moved import moved_in_all, share_of_limit
 from asyncsync.reporting.units import count, duration
@@ -25,10 +26,13 @@ def verdict(
     failed_list: str | None = None,
     again: str = "the same command",
     limit_rate: float | None = None,
+    tar: Layout | None = None,
+    told_copied: Container[CopyJob] = (),
 ) -> Iterator[str]:
     """Tell a finished run's failures and counts. `succeeded_log`, `failed_list`: names of files.
 
     `again`: what is to be run to try it again. `limit_rate`: the bytes a second that were allowed.
+    `told_copied`: what was told as copied when it had ended, before `tar` got into its place.
     """
     for cause in causes(report.outcomes):
         yield from _about(cause, failed_list)
@@ -36,6 +40,8 @@ def verdict(
     if not report.outcomes:
         yield "No image, nothing to copy."
         return
+    if tar:
+        yield from _taken_back(report, tar, told_copied)
     files = _files(report, succeeded_log, failed_list)
     yield " ".join([counts(report), _moved(report, limit_rate), *files])
     if report.counts[Status.FAILED] and not _ended_early(report):
@@ -70,6 +76,18 @@ def _about(cause: Cause, failed_list: str | None) -> Iterator[str]:
     if cause.common and several:
         first = positions(cause.failures[:_POSITIONS_MAX])
         yield " ".join([f"  {first}", *_more(len(cause.failures) - _POSITIONS_MAX, failed_list)])
+
+
+def _taken_back(report: Report, tar: Layout, told_copied: Container[CopyJob]) -> Iterator[str]:
+    """Take back what was told too early, since all of a tar gets into its place, or nothing."""
+    lost = [each for each in report.outcomes if each.job in told_copied and not each.in_place]
+    if not lost:
+        return
+    stopped = all(outcome.error is None for outcome in lost)
+    held = "is as it was before the run" if stopped else "has nothing of this run"
+    told = f"{count(len(lost), 'image')} told as copied above {'is' if len(lost) == 1 else 'are'}"
+    yield f"{tar} {held}: {told} not in place."
+    yield ""
 
 
 def _more(number: int, failed_list: str | None) -> Iterator[str]:

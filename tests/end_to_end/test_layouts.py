@@ -321,6 +321,29 @@ def test_an_export_into_a_tar_that_is_stopped_leaves_the_old_one(
     }  # fmt: skip
 
 
+def test_rows_of_a_tar_that_is_not_finished_are_taken_back_at_the_end(
+    registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    registry.put_image(f"{namespace}/small", "1", size=1000)
+    registry.put_image(f"{namespace}/slow", "1", size=30_000_000)
+    write_list(
+        asyncsync_command.folder, *(f"{registry.host}/{namespace}/{n}:1" for n in ("small", "slow"))
+    )
+    limited = ("sync", "--to", "oci:./export.tar", "--limit-rate", "1MB/s")
+    with asyncsync_command.started(*limited) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().split()[0] == "copied"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert out.splitlines()[-3:-1] == [
+        "oci:./export.tar is as it was before the run: 1 image told as copied above is not in "
+        "place.",
+        "",
+    ]
+    assert out.splitlines()[-1].startswith("2 cancelled.")
+
+
 def test_of_two_who_write_one_tar_at_once_the_later_one_fails_and_says_so(
     registry: Registry, namespace: str, asyncsync_command: Command
 ) -> None:
@@ -338,6 +361,7 @@ def test_of_two_who_write_one_tar_at_once_the_later_one_fails_and_says_so(
         out, err = slow.communicate(timeout=60)
     assert slow.returncode == 1, out + err
     assert "another process has written it meanwhile" in out
+    assert "/export.tar has nothing of this run: 1 image told as copied above is not in" in out
     (outcome,) = json.loads((folder / "r.json").read_text())["outcomes"]
     assert (outcome["status"], outcome["digest"]) == ("failed", None)
     assert (folder / "succeeded.log").read_text() == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import pytest
 
@@ -10,6 +10,7 @@ from asyncsync.model.digest import Digest
 from asyncsync.model.errors import AuthenticationFailed, CopyError, NotFound, Where
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Report, Status
+from asyncsync.model.place import Layout
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.reporting.verdict import verdict
@@ -78,6 +79,34 @@ def test_a_stopped_run_says_that_the_next_one_goes_on(ended: Callable[..., Outco
         "1 copied, 1 cancelled, 1 not started. 1.0 kB moved in 3.0 s. "
         "succeeded.log names what is in place; the next run goes on from there."
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "held"),
+    [(Status.CANCELLED, "is as it was before the run"), (Status.FAILED, "has nothing of this run")],
+)
+def test_what_was_told_as_copied_before_the_tar_was_in_its_place_is_taken_back_once(
+    ended: Callable[..., Outcome], failed: Callable[..., Outcome], status: Status, held: str
+) -> None:
+    tar = Layout.parse("oci:./mix.tar")
+    if status is Status.FAILED:
+        lost = [failed(f"a:{n}", CopyError, "another process has written it") for n in range(12)]
+    else:
+        lost = [ended(f"a:{n}", status) for n in range(12)]
+    report = Report("direct", 3, (*lost, ended("b:1", Status.UNCHANGED)))
+    told_copied = {outcome.job for outcome in report.outcomes}
+
+    def end(told_copied: Container[CopyJob]) -> list[str]:
+        lines = list(verdict(report, tar=tar, told_copied=told_copied))
+        return lines[next(n for n, line in enumerate(lines) if "1 unchanged" in line) - 2 :]
+
+    assert end(told_copied)[0] == (
+        f"oci:./mix.tar {held}: 12 images told as copied above are not in place."
+    )
+    assert end({lost[3].job})[0] == (
+        f"oci:./mix.tar {held}: 1 image told as copied above is not in place."
+    )
+    assert all("told as copied" not in line for line in verdict(report, tar=tar))
 
 
 def test_all_is_well_in_one_line(ended: Callable[..., Outcome]) -> None:
