@@ -227,10 +227,10 @@ class RegistryUnavailable(CopyError):
     """The registry does not answer, or not now."""
 
     def advice(self) -> str:
-        if self.where.is_layout:
-            return f"Check the disk of {self.where.registry}, then run it again."
         if self.advised:
             return self.advised
+        if self.where.is_layout:
+            return f"Check the disk of {self.where.registry}, then run it again."
         return f"Check that {self.where.registry} is up and reachable from here, then run it again."
 
 

@@ -362,6 +362,8 @@ def test_of_two_who_write_one_tar_at_once_the_later_one_fails_and_says_so(
     assert slow.returncode == 1, out + err
     assert "another process has written it meanwhile" in out
     assert "/export.tar has nothing of this run: 1 image told as copied above is not in" in out
+    assert "  Let one run at a time write a tar, or name another file; then run it again.\n" in out
+    assert "Check the disk" not in out
     (outcome,) = json.loads((folder / "r.json").read_text())["outcomes"]
     assert (outcome["status"], outcome["digest"]) == ("failed", None)
     assert (folder / "succeeded.log").read_text() == ""

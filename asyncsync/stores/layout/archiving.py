@@ -34,6 +34,10 @@ from asyncsync.stores.layout.tar_draft import TarDraft, put_at, sweep
 from asyncsync.stores.layout.tar_members import Stretch
 
 
+class WrittenMeanwhile(OSError):
+    """The old tar is another one than when we began: to replace it would lose what it has."""
+
+
 class LayoutTarWriter:
     """A layout in a tar, to be written: what the old one has, and more. Many threads at once.
 
@@ -108,7 +112,7 @@ class LayoutTarWriter:
             if self._draft is None:  # nothing is new
                 return
             if self._standing() != (identity(os.fstat(self._old.file)) if self._old else None):
-                raise OSError(errno.ESTALE, "another process has written it meanwhile")
+                raise WrittenMeanwhile(errno.ESTALE, "another process has written it meanwhile")
             self._draft.finish({MARK_NAME: index.MARK, INDEX_NAME: self._index})
 
     def close(self) -> None:

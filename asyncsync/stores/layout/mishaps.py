@@ -15,10 +15,13 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.foreign import shown
 from asyncsync.model.place import Layout
+from asyncsync.stores.layout.archiving import WrittenMeanwhile
 from asyncsync.stores.layout.folder import BrokenLayout, WrongDigest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: of what the file system can hold
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+_ONE_AT_A_TIME = "Let one run at a time write a tar, or name another file; then run it again."
 
 
 @contextmanager
@@ -27,6 +30,9 @@ def asking(layout: Layout) -> Iterator[None]:
     where = Where(str(layout))
     try:
         yield
+    except WrittenMeanwhile as error:
+        meanwhile = RegistryUnavailable(f"{layout}: {error.strerror}", where)
+        raise meanwhile.advising(_ONE_AT_A_TIME) from error
     except OSError as error:
         why = shown(error.strerror or str(error))
         if error.errno in _FULL:
