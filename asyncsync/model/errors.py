@@ -260,8 +260,9 @@ class DigestMismatch(CopyError):
     def advice(self) -> str:
         if self.where.is_layout:
             return (
-                f"{self.where.registry} is damaged: carry it over again, or export the image "
-                "afresh into an empty folder."
+                f"{self.where.registry} is damaged: carry it over again, or, if it is damaged "
+                "where it comes from, export the image anew into a fresh folder: an export into "
+                "the same one compares sizes alone."
             )
         return (
             f"Run it again; if it stays, {self.where.registry} or a proxy before it alters images, "

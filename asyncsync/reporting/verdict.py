@@ -5,9 +5,10 @@ The most important line comes last, where the eye is when a command ends.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from itertools import islice
 
+from asyncsync.model.errors import CopyError, DigestMismatch
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Report, Status
 from asyncsync.model.place import Layout
@@ -44,10 +45,9 @@ def verdict(
         yield from _taken_back(report, tar, told_copied)
     files = _files(report, succeeded_log, failed_list)
     yield " ".join([counts(report), _moved(report, limit_rate), *files])
-    if report.counts[Status.FAILED] and not _ended_early(report):
-        passing = any(outcome.error and outcome.error.transient for outcome in report.outcomes)
-        retry = f"Run {again} again to retry" if passing else f"Then run {again} again"
-        yield f"{retry}: what is in place is skipped."
+    errors = [outcome.error for outcome in report.outcomes if outcome.error]
+    if errors and not _ended_early(report):
+        yield f"{_retry(errors, again)}: what is in place is skipped."
 
 
 def untried(report: Report, *, failed_list: str | None = None) -> Iterator[str]:
@@ -105,6 +105,14 @@ def _moved(report: Report, limit_rate: float | None) -> str:
     if any(Step.PULL in each.steps or each.status in begun for each in report.outcomes):
         return f"It took {took}."
     return f"Nothing was moved in {took}."
+
+
+def _retry(errors: Sequence[CopyError], again: str) -> str:
+    if any(error.transient for error in errors):
+        return f"Run {again} again to retry"
+    if all(isinstance(error, DigestMismatch) and error.where.is_layout for error in errors):
+        return "Then run it again with what is whole"  # which may have another name
+    return f"Then run {again} again"
 
 
 def _files(report: Report, succeeded_log: str | None, failed_list: str | None) -> Iterator[str]:

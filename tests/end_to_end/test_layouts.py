@@ -179,6 +179,24 @@ def test_we_read_what_skopeo_writes(
     assert_whole(own_registry, ["multi"])
 
 
+def test_a_tar_that_was_made_of_an_exported_folder_is_read_by_skopeo_and_by_us(
+    registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
+) -> None:
+    folder = asyncsync_command.folder
+    put = registry.put_image(f"{namespace}/app", "1")
+    write_list(folder, f"{registry.host}/{namespace}/app:1")
+    asyncsync_command("sync", "--to", "oci:./export")
+    run("tar", "-cf", "export.tar", "-C", "export", ".", cwd=folder)
+
+    seen = skopeo("inspect", "--raw", f"oci-archive:{folder}/export.tar:app:1").stdout
+    assert images.digest_of(seen.encode()) == put.digest
+    write_list(folder, "app:1")
+    done = asyncsync_command("sync", "--from", "oci:export.tar", "--to", own_registry.host)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert seen_by_skopeo(own_registry, "app:1") == put.digest
+    assert_whole(own_registry, ["app"])
+
+
 def test_we_read_what_skopeo_writes_without_a_tag_and_say_what_it_is_called(
     registry: Registry, own_registry: Registry, namespace: str, asyncsync_command: Command
 ) -> None:
@@ -451,8 +469,9 @@ def test_wrong_bytes_in_a_carried_folder_become_no_image(
         "e:1": "NotFound",
     }  # fmt: skip
     assert told["b:1"]["error"]["advice"] == (
-        "oci:./export is damaged: carry it over again, or export the image afresh into an empty "
-        "folder."
+        "oci:./export is damaged: carry it over again, or, if it is damaged where it comes from, "
+        "export the image anew into a fresh folder: an export into the same one compares sizes "
+        "alone."
     )
     assert told["d:1"]["error"]["advice"] == (
         "oci:./export holds not all of the image: carry it over again, or export it afresh."

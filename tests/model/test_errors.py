@@ -107,7 +107,7 @@ def test_a_layout_is_the_target_unless_the_image_is_from_it() -> None:
     [
         (PermissionDenied, "Give us the right to read oci:./x, and to write there if"),
         (RegistryUnavailable, "Check the disk of oci:./x, then run it again."),
-        (DigestMismatch, "oci:./x is damaged: carry it over again, or export the image afresh"),
+        (DigestMismatch, "oci:./x is damaged: carry it over again, or, if it is damaged where it"),
         (TargetFull, "Free space on the disk of oci:./x, then run it again"),
     ],
 )

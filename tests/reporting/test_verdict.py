@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 import pytest
 
 from asyncsync.model.digest import Digest
-from asyncsync.model.errors import AuthenticationFailed, CopyError, NotFound, Where
+from asyncsync.model.errors import AuthenticationFailed, CopyError, DigestMismatch, NotFound, Where
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.place import Layout
@@ -168,6 +168,16 @@ def test_what_share_of_a_limit_was_reached_is_told_where_that_means_something(
     moved: int, seconds: float, limit: float | None, told: str
 ) -> None:
     assert in_all(moved, 0, 5, seconds=seconds, limit=limit).endswith(told)
+
+
+def test_a_damaged_layout_is_not_to_be_read_again(failed: Callable[..., Outcome]) -> None:
+    damaged = failed("a:1", DigestMismatch, "other bytes", registry="oci:./export", step=Step.COPY)
+    assert told(damaged)[-1] == "Then run it again with what is whole: what is in place is skipped."
+    assert told(damaged, failed("b:1", NotFound, "there is no 1"))[-1] == (
+        "Then run the same command again: what is in place is skipped."
+    )
+    altered = failed("a:1", DigestMismatch, "other bytes", registry="r.example", step=Step.COPY)
+    assert told(altered)[-1].startswith("Then run the same command again")
 
 
 def test_no_image_is_no_failure() -> None:
