@@ -72,8 +72,8 @@ def serve(
             --tls-cert cert.pem --tls-key key.pem
 
     \b
-    Exit codes: 2 something is wrong with the command, the folder or the address; 130, 143 stopped
-    by Ctrl-C or SIGTERM.
+    Exit codes: 2 something is wrong with the command, the folder or the address; 130, 143, 129
+    stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     from asyncsync.cli.serving import run
 

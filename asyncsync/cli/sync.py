@@ -161,7 +161,7 @@ def sync(ending: Ending, images: str, **given: Unpack[Given]) -> None:
 
     \b
     Exit codes: 0 all images are in place; 1 some are not; 2 something is wrong with the command,
-    the list or the engine, and nothing was moved; 130, 143 stopped by Ctrl-C or SIGTERM.
+    the list or the engine, and nothing was moved; 130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     from asyncsync.cli.running import run
 
