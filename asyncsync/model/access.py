@@ -7,7 +7,7 @@ import html
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
@@ -25,7 +25,7 @@ _IN_HEADERS = re.compile(r"[\x21-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How registries are reached. Raises ConfigurationError for a mirror that cannot be one.
+    """How registries are reached. Raises ConfigurationError for what can be no host or mirror.
 
     `plain_http`: hosts (with port) that speak no TLS. `ca_file`: PEM certificates to trust beside
     the system's. `proxies`: scheme (`http`, `https`, `no`) → URL or list of hosts, in the form
@@ -34,13 +34,16 @@ class Access:
     in this order; a prefix stands before the repository (`/v2/prefix/library/nginx/…`).
     """
 
-    plain_http: frozenset[str] = frozenset()
+    plain_http: Collection[str] = frozenset()
     ca_file: Path | None = None
     proxies: Mapping[str, str] = field(default_factory=dict)
-    insecure: frozenset[str] = frozenset()
+    insecure: Collection[str] = frozenset()
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Frozen: a value is normalised once, here.
+        object.__setattr__(self, "plain_http", _hosts("plain_http", self.plain_http))
+        object.__setattr__(self, "insecure", _hosts("insecure", self.insecure))
         mirrors: dict[str, tuple[str, ...]] = {}
         for host, urls in self.mirrors.items():
             try:
@@ -51,7 +54,7 @@ class Access:
             for url in read:
                 self._check_plain(named, url)
             mirrors[named] = tuple(dict.fromkeys((*mirrors.get(named, ()), *read)))
-        object.__setattr__(self, "mirrors", mirrors)  # frozen: a value is normalised once, here
+        object.__setattr__(self, "mirrors", mirrors)
 
     def _check_plain(self, named: str, url: str) -> None:
         scheme, _, rest = url.partition("://")
@@ -72,6 +75,17 @@ class Access:
             if password and scheme != "no":  # `no` is a list of hosts
                 found += (password, *Credential(unquote(user), unquote(password)).secrets)
         return tuple(dict.fromkeys(found))
+
+
+def _hosts(option: str, given: object) -> frozenset[str]:
+    """The hosts of an option. In a text each part of a name would be found: it is refused."""
+    texts = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigurationError(f"{option} is a list of hosts, as ['registry.example:5000']")
+    try:
+        return frozenset(Registry.parse(text).host for text in texts)
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}.") from None
 
 
 def mirror_url(text: str) -> str:

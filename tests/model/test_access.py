@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,30 @@ def test_registries_are_reached_over_tls_and_without_proxy_unless_asked() -> Non
     assert Access() == Access(
         plain_http=frozenset(), ca_file=None, proxies={}, insecure=frozenset(), mirrors={}
     )
+
+
+def test_hosts_are_taken_from_anything_that_has_several_and_read_as_registries() -> None:
+    for several in (["r.example:81", "index.docker.io"], {"r.example:81", "docker.io"}):
+        access = Access(plain_http=several, insecure=several)
+        assert access.plain_http == access.insecure == frozenset({"r.example:81", "docker.io"})
+    one_by_one: Any = iter(["r.example:81"])
+    assert Access(insecure=one_by_one).insecure == frozenset({"r.example:81"})
+
+
+@pytest.mark.parametrize("option", ["plain_http", "insecure"])
+@pytest.mark.parametrize("hosts", ["r.example:81", "", b"r.example", None, 5, [None], [b"r"]])
+def test_a_text_is_no_list_of_hosts_or_each_part_of_its_name_would_be_one(
+    option: str, hosts: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{option} is a list of hosts, as \['registry"):
+        Access(**{option: hosts})
+
+
+def test_what_is_no_host_is_refused_by_the_name_of_its_option() -> None:
+    with pytest.raises(ConfigurationError, match=r"^insecure: 'https://r\.example' is no registry"):
+        Access(insecure=["https://r.example"])
+    with pytest.raises(ConfigurationError, match=r"^plain_http: '99999' is no port"):
+        Access(plain_http=["r.example:99999"])
 
 
 @pytest.mark.parametrize(
