@@ -14,6 +14,8 @@ from types import MappingProxyType
 
 from anyio import (
     CancelScope,
+    ClosedResourceError,
+    EndOfStream,
     create_memory_object_stream,
     create_task_group,
     get_cancelled_exc_class,
@@ -158,7 +160,13 @@ class Run:
         self.crash: Exception | None = None
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
-        return self.outcomes.__aiter__()
+        return self
+
+    async def __anext__(self) -> Outcome:
+        try:
+            return await self.outcomes.receive()
+        except (EndOfStream, ClosedResourceError):  # closed: the block is left, `told` has them all
+            raise StopAsyncIteration from None
 
     def stop(self) -> None:
         """Start nothing more and cancel what is under way. Every job is still told."""

@@ -292,6 +292,17 @@ async def test_a_run_that_is_asked_in_the_middle_has_a_word_on_every_job() -> No
     assert [outcome.job for outcome in run.told] == jobs
 
 
+async def test_a_run_whose_block_is_left_has_no_more_outcomes_to_wait_for() -> None:
+    jobs = make_jobs(3)
+    copy = ScriptedCopy([(0, Fate.COPIED, 0)] * 3)
+    async with running(jobs, copy, concurrency=1) as run:
+        outcomes = aiter(run)
+        await anext(outcomes)
+    assert [outcome async for outcome in run] == []
+    assert [outcome async for outcome in outcomes] == []
+    assert len(run.told) == 3
+
+
 async def test_a_failed_image_stops_nothing_by_default() -> None:
     jobs = make_jobs(3)
     copy = ScriptedCopy([(0, Fate.FAILED, 0), (0, Fate.COPIED, 0), (0, Fate.COPIED, 0)])
