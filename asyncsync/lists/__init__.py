@@ -24,6 +24,10 @@ MISTAKES_MAX = 1000  # told in one go; more would only say again that this is an
 
 _AROUND = BLANKS + "\r\n"  # values are often lines of a file, with their ends
 _BOM = "\ufeff"
+_REMARK = (
+    "an entry is an image alone, and has no remark. Remove the '#' and what follows, or give the "
+    "path of the list"
+)
 _YAML = re.compile(r"(?:---|-|(?:defaults|images|destinations):)(?:[ \t]|\Z)")
 
 
@@ -74,7 +78,11 @@ def _values(texts: Iterable[str]) -> Iterator[Entry | Mistake]:
         if not isinstance(text, str):
             raise TypeError(f"entry {index} is no str but {type(text).__name__}")
         content = text.strip(_AROUND)
-        yield Entry(content, Position("<entries>", index, 1 + text.find(content)))
+        entry = Entry(content, Position("<entries>", index, 1 + text.find(content)))
+        if "#" in content:  # in no image's name, and often these are the lines of a file
+            yield mistake(entry.at, _REMARK, content.index("#"))
+        else:
+            yield entry
 
 
 def _all(found: Iterable[Entry | Mistake], layout: Layout | None = None) -> tuple[ImageSpec, ...]:

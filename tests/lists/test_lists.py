@@ -281,6 +281,20 @@ def test_wrong_entries_are_told_all_together() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "column"), [("# base images\n", 1), ("base:1  # hi", 9), ("base:1#hi", 7), (" #", 2)]
+)
+def test_an_entry_has_no_remark_and_the_path_of_the_list_may_be_meant(
+    text: str, column: int
+) -> None:
+    with pytest.raises(ListError) as wrong:
+        lists.entries(["ok", text])
+    assert str(wrong.value) == (
+        f"<entries>:2:{column}: an entry is an image alone, and has no remark. Remove the '#' and "
+        "what follows, or give the path of the list"
+    )
+
+
 @pytest.mark.parametrize("texts", ["nginx", b"nginx", [b"nginx"], [None], [1]], ids=repr)
 def test_entries_that_are_no_texts_are_a_programmers_mistake(texts: object) -> None:
     with pytest.raises(TypeError):
