@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from inspect import iscoroutinefunction
-from typing import Literal, TypeAlias, TypedDict
+from types import NoneType
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
-from asyncsync.model.job import Destination
+from asyncsync.model.foreign import quoted
+from asyncsync.model.job import Destination, Shard
 from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
 
@@ -45,6 +47,76 @@ class Options(TypedDict, total=False):
     engine: str | None
     docker_config: str | os.PathLike[str] | None
     observe: Observe
+
+
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds)
+
+
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_amount(value: Any) -> bool:
+    """Whether it is more than nothing and has an end (NaN compares with nothing), or no limit."""
+    if value is None or isinstance(value, bool):
+        return value is None
+    return isinstance(value, int | float) and 0 < value <= sys.float_info.max
+
+
+def _are_platforms(value: Any) -> bool:
+    """Whether it holds them, and as often as it is asked: an iterator would do so once."""
+    several = isinstance(value, Collection) and not isinstance(value, str)
+    return several and all(map(_is(str, Platform), value))
+
+
+_YES_OR_NO = (_is(bool), "is True or False")
+# What an option takes, and how that is said behind its name.
+_TAKES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "to": (_is(str, Destination, NoneType), "is a text, as 'registry.example/team'"),
+    "from_": (_is(str, Layout, NoneType), "is a layout, as 'oci:./export'"),
+    "concurrency": (
+        lambda value: value is None or _is_whole(value, 1, CONCURRENCY_MAX),
+        f"is a whole number of images at once, 1 to {CONCURRENCY_MAX}",
+    ),
+    "fail_fast": _YES_OR_NO,
+    "via": (lambda value: value in ("auto", "engine", "direct"), "is 'auto', 'engine' or 'direct'"),
+    "platforms": (_are_platforms, "is a list, as ['linux/arm64']"),
+    "credential": (_is(Credential, NoneType), "is a Credential('user', 'password')"),
+    "retries": (
+        lambda value: _is_whole(value, 0, RETRIES_MAX), f"is a whole number, 0 to {RETRIES_MAX}"
+    ),
+    "timeout": (_is_amount, "is a number of seconds, more than 0, or None for no limit"),
+    "clean": _YES_OR_NO,
+    "exact": _YES_OR_NO,
+    "limit_rate": (_is_amount, "is a number of bytes a second, more than 0, or None for no limit"),
+    "with_referrers": _YES_OR_NO,
+    "access": (_is(Access), "is an Access(plain_http=['registry.example:5000'])"),
+    "engine": (_is(str, NoneType), "is a URL, as 'unix:///var/run/docker.sock'"),
+    "docker_config": (_is(str, os.PathLike, NoneType), "is the path of a folder"),
+    "observe": (
+        lambda value: callable(value) and not iscoroutinefunction(value),
+        "is a plain function that takes an event, and is not awaited",
+    ),
+    "shard": (_is(str, Shard, NoneType), "is a part of the whole, as '2/4'"),
+}  # fmt: skip
+
+
+def check(**options: object) -> None:
+    """Raise ConfigurationError for the first value that its option does not take."""
+    for name, value in options.items():
+        is_taken, what = _TAKES[name]
+        if not is_taken(value):
+            raise ConfigurationError(f"{name} {what}; not {_told(name, value)}")
+
+
+def _told(name: str, value: object) -> str:
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str) and name != "credential":  # which may be a password
+        return quoted(value)
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +157,7 @@ class Settings:
     observe: Observe = ignore
 
     def __post_init__(self) -> None:
-        if self.concurrency is not None and not 1 <= self.concurrency <= CONCURRENCY_MAX:
-            raise ConfigurationError(
-                f"concurrency is 1 to {CONCURRENCY_MAX} images at once, not {self.concurrency}"
-            )
-        if self.via not in ("auto", "engine", "direct"):
-            raise ConfigurationError(f"via is 'auto', 'engine' or 'direct', not {self.via!r}")
-        if not 0 <= self.retries <= RETRIES_MAX:
-            raise ConfigurationError(f"retries are 0 to {RETRIES_MAX}, not {self.retries}")
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigurationError(f"timeout is more than 0 seconds, not {self.timeout}")
-        if self.limit_rate is not None and not 0 < self.limit_rate < math.inf:
-            raise ConfigurationError(
-                f"limit_rate is more than 0 bytes a second, not {self.limit_rate}"
-            )
-        if isinstance(self.platforms, str):
-            raise ConfigurationError(f"platforms is a list, as [{self.platforms!r}]")
-        if iscoroutinefunction(self.observe):
-            raise ConfigurationError("observe is called and not awaited: give a plain function")
+        check(**{each.name: getattr(self, each.name) for each in fields(self)})
         choose(self, self.platforms, self.layouts)
 
     @property

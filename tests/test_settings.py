@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import fields
+from pathlib import Path
 
+import anyio
 import pytest
 
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.place import Layout
+from asyncsync.model.platform import Platform
 from asyncsync.settings import Settings, Via, choose
 
 NO_ENGINE = "No Docker Engine answers at unix:///var/run/docker.sock (no such file)"
@@ -93,10 +98,57 @@ def test_the_engine_that_nobody_finds_is_never_chosen_by_ourselves(via: Via) -> 
         assert chosen == ("engine" if via == "engine" else "direct")
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
-def test_a_limit_that_is_none_is_refused(rate: float) -> None:
-    with pytest.raises(ConfigurationError, match="limit_rate"):
-        Settings(limit_rate=rate)
+NO_NUMBERS = (0, -1, math.inf, -math.inf, math.nan, 10**400, True, "8", "5s", "20MiB/s", [8])
+AMISS: dict[str, tuple[object, ...]] = {
+    "to": (5, b"r.example", ["r.example"]),
+    "from_": (5, b"oci:./x"),
+    "concurrency": (*NO_NUMBERS, 257, 1.5),
+    "fail_fast": ("no", 1, None),
+    "via": ("telepathy", None, ["direct"]),
+    "platforms": ("linux/amd64", None, [None], [b"linux/amd64"], iter(["linux/amd64"])),
+    "credential": (("me", "s3cret"), "s3cret", {"me": "s3cret"}),
+    "retries": (*(each for each in NO_NUMBERS if each != 0), 101, 1.5, None),
+    "timeout": NO_NUMBERS,
+    "clean": ("yes", 0),
+    "exact": ("yes", 0),
+    "limit_rate": NO_NUMBERS,
+    "with_referrers": ("yes", 0),
+    "access": ({}, None),
+    "engine": (5, b"unix:///engine.sock"),
+    "docker_config": (5, ["/etc/docker"]),
+    "observe": (None, "print", anyio.sleep),
+}
+
+
+def test_what_an_option_does_not_take_is_told_with_what_it_takes_and_shows_no_login() -> None:
+    assert AMISS.keys() == {each.name for each in fields(Settings)}
+    for option, values in AMISS.items():
+        for value in values:
+            with pytest.raises(ConfigurationError, match=f"^{option} is .+; not ") as caught:
+                Settings(**{option: value})  # type: ignore[arg-type]
+            assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("concurrency", "8", "concurrency is a whole number of images at once, 1 to 256; not '8'"),
+        ("timeout", math.inf,
+         "timeout is a number of seconds, more than 0, or None for no limit; not inf"),
+        ("platforms", "linux/arm64", "platforms is a list, as ['linux/arm64']; not 'linux/arm64'"),
+        ("access", {}, "access is an Access(plain_http=['registry.example:5000']); not a dict"),
+    ],
+)  # fmt: skip
+def test_the_message_shows_what_was_given(option: str, value: object, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(**{option: value})  # type: ignore[arg-type]
+    assert str(caught.value) == told
+
+
+def test_numbers_and_platforms_of_any_kind_that_make_sense_are_taken() -> None:
+    Settings(concurrency=256, retries=0, timeout=0.5, limit_rate=1, docker_config=Path("x"))
+    Settings(timeout=60, limit_rate=1e300, platforms=[Platform("linux", "arm64")])
+    Settings(platforms={"linux/arm64"}, observe=[].append)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("at", [{"to": "oci:./x"}, {"from_": "oci:./x"}], ids=["to", "from"])
