@@ -22,12 +22,13 @@ from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.place import Layout, Place, Registry
 from asyncsync.model.platform import Platform
 from asyncsync.scheduling import Run, running
-from asyncsync.settings import Options, Settings, choose
+from asyncsync.settings import Ends, Options, Settings, check, choose
 
 if TYPE_CHECKING:
     from asyncsync.credentials import Credentials
     from asyncsync.stores.layout.store import LayoutStore
 
+_WHERE_TO = "where to? Say to='registry.example/team'"
 _ENGINE_GAINS_TO = 16  # measured: from here on one engine only uploads more of the same twice
 
 
@@ -88,7 +89,8 @@ async def sync(
 ) -> Report:
     """Bring all `images` to `to`; the report has one outcome for each, in the order of the list.
 
-    `images` is the path of a list, an iterable of entries, or a plan. A failed image is an outcome,
+    `images` is the path of a list, an iterable of entries, or a plan, which has its own `to`,
+    `from_` and `platforms`: one that says otherwise is refused. A failed image is an outcome,
     not an exception: see `Report.ok` and `Report.raise_for_failures`. `Settings` has the options.
 
         report = await asyncsync.sync("images.yaml", to="registry.example/team", concurrency=8)
@@ -117,9 +119,11 @@ async def open_sync(
     before the call returns; errors arrive bare. Raises what `sync` raises.
     """
     settings = Settings(**options)
-    if not isinstance(images, Plan):
+    if isinstance(images, Plan):
+        Ends.read(settings.to, settings.from_, settings.platforms).check_plan(images)
+    else:
         if settings.to is None:
-            raise ConfigurationError("where to? Say to='registry.example/team'")
+            raise ConfigurationError(_WHERE_TO)
         images = await plan(
             images, to=settings.to, from_=settings.from_, platforms=settings.platforms
         )
@@ -159,24 +163,21 @@ async def plan(
 
     Raises ListError or PlanError with every mistake and its position, ConfigurationError.
     """
+    check(shard=shard)
+    ends = Ends.read(to, from_, platforms)
+    if ends.to is None:
+        raise ConfigurationError(_WHERE_TO)
     try:
-        layout = Layout.parse(from_) if isinstance(from_, str) else from_
+        part = Shard.parse(shard) if isinstance(shard, str) else shard
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     if isinstance(images, str | os.PathLike):
         name = os.fspath(images)
         data = await anyio.to_thread.run_sync(list_bytes, name)
-        specs = lists.read(lists.decode(data, name), name, layout)
+        specs = lists.read(lists.decode(data, name), name, ends.from_)
     else:
-        specs = lists.entries(images, layout)
-    try:
-        destination = to if isinstance(to, Destination) else Destination.parse(to)
-        read = (p if isinstance(p, Platform) else Platform.parse(p) for p in platforms)
-        wanted = tuple(dict.fromkeys(read))
-        part = Shard.parse(shard) if isinstance(shard, str) else shard
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-    whole = planning.plan(specs, [destination], wanted)
+        specs = lists.entries(images, ends.from_)
+    whole = planning.plan(specs, [ends.to], ends.platforms)
     return planning.part(whole, part) if part else whole
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from inspect import iscoroutinefunction
 from types import NoneType
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Self, TypeAlias, TypedDict
 
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
 from asyncsync.model.foreign import quoted
-from asyncsync.model.job import Destination, Shard
+from asyncsync.model.job import Destination, Plan, Shard
 from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
 
@@ -183,6 +183,58 @@ def _layout(named: object) -> Layout | None:
         except ValueError:  # it is said where it is planned with
             return None
     return named if isinstance(named, Layout) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where images go, where they are read, and what for, as far as somebody says it."""
+
+    to: Destination | None
+    from_: Layout | None
+    platforms: tuple[Platform, ...]
+
+    @classmethod
+    def read(
+        cls,
+        to: str | Destination | None,
+        from_: str | Layout | None,
+        platforms: Collection[str | Platform],
+    ) -> Self:
+        """Read them where they are texts. Raises ConfigurationError."""
+        check(to=to, from_=from_, platforms=platforms)
+        try:
+            return cls(
+                Destination.parse(to) if isinstance(to, str) else to,
+                Layout.parse(from_) if isinstance(from_, str) else from_,
+                tuple(
+                    dict.fromkeys(Platform.parse(p) if isinstance(p, str) else p for p in platforms)
+                ),
+            )
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raise ConfigurationError for what is said here and is otherwise in the plan.
+
+        The plan alone is carried out: what is said beside it would be passed over.
+        """
+        for job in plan.jobs:
+            if self.to:
+                namespace = job.target.repository.rpartition("/")[0]
+                _check_same("to", self.to, Destination(job.target.place, namespace))
+            if self.from_:
+                _check_same("from_", self.from_, job.source.place)
+            if self.platforms and {*self.platforms} != {*job.platforms}:
+                planned = ", ".join(map(str, job.platforms)) or "none in particular"
+                _check_same("platforms", ", ".join(map(str, self.platforms)), planned)
+
+
+def _check_same(option: str, said: object, planned: object) -> None:
+    if said != planned:
+        raise ConfigurationError(
+            f"{option} is {said}, but the plan was made with {planned}. "
+            f"Leave {option} out, or make another plan with it."
+        )
 
 
 def concurrency_of(way: str) -> int:

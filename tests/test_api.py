@@ -14,6 +14,9 @@ from scripted import scripted
 
 import asyncsync
 from asyncsync import Chosen, ConfigurationError, EngineUnavailable, Warned
+from asyncsync.model.job import Destination
+from asyncsync.model.place import Layout
+from asyncsync.model.platform import Platform
 from asyncsync.stores.layout.folder import LayoutFolder
 
 NOTHING = asyncsync.Plan(())
@@ -120,6 +123,71 @@ async def test_layouts_are_told_in_the_order_in_which_images_go(tmp_path: Path) 
         plan = await asyncsync.plan(["app:1"], to=target, from_=source)
         choice = await chosen(plan)
         assert choice.why == f"no engine can do an OCI layout ({source}, {target})"
+
+
+A_PLAN: dict[str, Any] = {
+    "to": "r.example/team", "from_": "oci:./x", "platforms": ["linux/amd64", "linux/arm64"]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "planned"),
+    [
+        ("to", "r.example", "r.example/team"),
+        ("to", "r.example/team/more", "r.example/team"),
+        ("to", "oci:./y", "r.example/team"),
+        ("from_", "oci:./z", "oci:./x"),
+        ("platforms", ["linux/arm64"], "linux/amd64, linux/arm64"),
+    ],
+)
+async def test_an_option_that_says_otherwise_than_the_plan_is_refused_and_not_passed_over(
+    option: str, value: Any, planned: str
+) -> None:
+    plan = await asyncsync.plan(["a:1", "b:1"], **A_PLAN)
+    events: list[asyncsync.Event] = []
+    with pytest.raises(ConfigurationError) as caught:
+        await asyncsync.sync(plan, **{**A_PLAN, option: value}, observe=events.append)
+    said = value if isinstance(value, str) else ", ".join(value)
+    assert str(caught.value) == (
+        f"{option} is {said}, but the plan was made with {planned}. "
+        f"Leave {option} out, or make another plan with it."
+    )
+    assert events == []
+
+
+async def test_a_plan_for_a_registry_and_no_platform_contradicts_a_layout_and_a_platform() -> None:
+    plan = await asyncsync.plan(["r.example/a:1"], to="s.example")
+    with pytest.raises(ConfigurationError, match=r"^from_ is oci:\./x, but .* with r\.example\. "):
+        await asyncsync.sync(plan, from_="oci:./x")
+    with pytest.raises(ConfigurationError, match=r"^platforms is .* with none in particular\. "):
+        await asyncsync.sync(plan, platforms=["linux/amd64"])
+
+
+async def test_what_a_plan_was_made_with_may_be_said_again_in_any_form_and_nothing_is_free(
+    tmp_path: Path,
+) -> None:
+    at: dict[str, Any] = {**A_PLAN, "to": f"oci:{tmp_path}/y", "from_": f"oci:{tmp_path}/x"}
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (tmp_path / "x/index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    plan = await asyncsync.plan(["a:1"], **at)
+    again: dict[str, Any] = {
+        "to": Destination.parse(f"{at['to']}/"), "from_": Layout.parse(at["from_"]),
+        "platforms": [Platform.parse("linux/arm64"), "linux/amd64"],
+    }  # fmt: skip
+    (outcome,) = (await asyncsync.sync(plan, **again)).outcomes
+    assert isinstance(outcome.error, asyncsync.NotFound)
+    assert (await asyncsync.sync(NOTHING, **A_PLAN | {"from_": None})).ok
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("to", 5), ("to", None), ("from_", 5), ("platforms", "linux/amd64"), ("platforms", [None]),
+     ("shard", 2), ("shard", "5/4")],
+)  # fmt: skip
+async def test_a_plan_takes_no_option_of_a_wrong_kind(option: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        await asyncsync.plan(["a:1"], **{**A_PLAN, option: value})
 
 
 async def test_a_platform_that_is_named_twice_is_wanted_once() -> None:
