@@ -233,7 +233,7 @@ def _check_same(option: str, said: object, planned: object) -> None:
     if said != planned:
         raise ConfigurationError(
             f"{option} is {said}, but the plan was made with {planned}. "
-            f"Leave {option} out, or make another plan with it."
+            f"Leave {option}= out, or make another plan with it."
         )
 
 

@@ -150,7 +150,7 @@ async def test_an_option_that_says_otherwise_than_the_plan_is_refused_and_not_pa
     said = value if isinstance(value, str) else ", ".join(value)
     assert str(caught.value) == (
         f"{option} is {said}, but the plan was made with {planned}. "
-        f"Leave {option} out, or make another plan with it."
+        f"Leave {option}= out, or make another plan with it."
     )
     assert events == []
 
