@@ -5,6 +5,8 @@ Nothing here follows, repeats, logs in or decides: it sends what it is given, by
 
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -64,16 +66,14 @@ class Streamed(Answer):
         idle = self._idle_seconds
         with asking(at, self._where, idle_seconds=idle, connect_seconds=CONNECT_SECONDS):
             content = self._response.content
-            while True:
-                part = content.read_nowait()
-                if not part and not content.at_eof():
-                    # Not the socket's silence, which ends sooner: bytes may come that are none of
-                    # the body, as an extension of a chunk without end.
-                    with fail_after(2 * idle):
-                        part = await content.readany()
-                if not part:
-                    return
-                yield part
+            with _Watch(content, 2 * idle) as watch:
+                while True:
+                    watch.waits()
+                    part = await content.readany()
+                    watch.goes_on()
+                    if not part:
+                        return
+                    yield part
 
     def close(self) -> None:
         """Let the connection go: back to the others if the body was read, else away."""
@@ -81,6 +81,40 @@ class Streamed(Answer):
             self._response.close()
         elif self._response is not None:
             self._response.release()
+
+
+class _Watch:
+    """Ends a wait for a part of a body, with aiohttp's own timeout, where it lasts so long.
+
+    Not the socket's silence, which ends sooner: bytes may come that are none of the body, as an
+    extension of a chunk without end. One timer for all waits: on a slow link there is one for each
+    few kB, and a scope around each takes as long as the hash of what comes.
+    """
+
+    def __init__(self, content: aiohttp.StreamReader, seconds: float) -> None:
+        self._content, self._seconds = content, seconds
+        self._loop = asyncio.get_running_loop()
+        self._since = math.inf
+
+    def __enter__(self) -> Self:
+        self._look()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def waits(self) -> None:
+        """From now on, somebody waits."""
+        self._since = self._loop.time()
+
+    def goes_on(self) -> None:
+        """Nobody waits any more; whoever reads may take his time."""
+        self._since = math.inf
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(self._seconds / 4, self._look)
+        if self._loop.time() - self._since >= self._seconds:
+            self._content.set_exception(aiohttp.SocketTimeoutError())
 
 
 class Wire:
