@@ -31,6 +31,8 @@ def shown(text: str, *, secrets: Iterable[str] = (), limit: int = SHOWN_MAX) -> 
 def without(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with `***` for each secret; that alone where it holds one in another form."""
     known = sorted((s for s in secrets if len(s) >= _SECRET_MIN), key=len, reverse=True)
+    if not known:  # most texts: nothing is looked for in their other forms
+        return text
     for secret in known:
         text = text.replace(secret, _HIDDEN)
     if any(secret in plain for plain in _decoded(text) for secret in known):
