@@ -146,8 +146,10 @@ class Session:
             hint = self.quirks.on_missing
         else:
             hint = ""
+        if not hint:
+            return error
         return type(error)(
-            f"{error.what}. {hint}" if hint else error.what,
+            f"{error.what}. {hint}",
             error.where,
             error.transient,
             error.ends_run,
