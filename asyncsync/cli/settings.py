@@ -10,7 +10,7 @@ from typing import Literal, TypedDict, TypeVar
 from asyncsync import settings as library
 from asyncsync.cli import values
 from asyncsync.cli.environment import Variables, credential, destination, variable
-from asyncsync.model.access import Access, Credential
+from asyncsync.model.access import Access, Credential, mirror_host
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.events import Observe, ignore
 from asyncsync.model.job import Destination, Plan, Shard
@@ -186,7 +186,7 @@ def check_hosts(access: Access, plan: Plan) -> None:
     ends = {end.place for job in plan.jobs for end in (job.source, job.target)}
     named = {place.host for place in ends if isinstance(place, Registry)}
     urls = (url for mirrors in access.mirrors.values() for url in mirrors)
-    named.update(url.partition("://")[2].partition("/")[0] for url in urls)
+    named.update(map(mirror_host, urls))
     for option, told in (
         ("--plain-http", access.plain_http),
         ("--insecure-skip-verify", access.insecure),

@@ -57,9 +57,9 @@ class Access:
         object.__setattr__(self, "mirrors", mirrors)
 
     def _check_plain(self, named: str, url: str) -> None:
-        scheme, _, rest = url.partition("://")
-        host = rest.partition("/")[0]
-        if scheme == "http" and host not in self.plain_http and not _is_here(host):
+        host = mirror_host(url)
+        plain = url.startswith("http://")
+        if plain and host not in self.plain_http and not _is_here(host):
             raise ConfigurationError(
                 f"The mirrors of {named}: {url} is not https. "
                 f"If it really speaks no TLS, add --plain-http {host}."
@@ -110,6 +110,11 @@ def mirror_url(text: str) -> str:
     if prefix.split("/")[0] in ("v1", "v2"):
         raise ValueError(f"a mirror is written without /{prefix[:2]}, as {_MIRROR}")
     return f"{scheme.lower()}://{host}/{prefix}".rstrip("/")
+
+
+def mirror_host(url: str) -> str:
+    """The host of a mirror's URL, with its port."""
+    return url.partition("://")[2].partition("/")[0]
 
 
 _MIRROR = "https://mirror.example or https://mirror.example/prefix"
