@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
 
+from asyncsync.cli.environment import Variables, names
 from asyncsync.cli.files import STDIN, reason
 from asyncsync.cli.output import Output
 from asyncsync.reporting import github, markdown
 
 if TYPE_CHECKING:
-    from asyncsync.cli.environment import Variables
     from asyncsync.model.outcome import Report
     from asyncsync.model.spec import ListWarning, Mistake, Position
 
@@ -57,6 +57,10 @@ class Page:
         for command in github.masks((*secrets, *written)):
             out.write(f"{command}\n")
         out.flush()
+
+    def mask_names(self) -> None:
+        """Hide where images go, and as whom, as the variables have it."""
+        self.mask((), names=names(self._variables))
 
     def tell_warnings(self, warnings: Sequence[ListWarning]) -> None:
         """Annotate what a plan warns of."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from asyncsync.cli.ending import FAILED, Ending
-from asyncsync.cli.environment import names
 from asyncsync.cli.files import check_writable, list_text, reason, replace
 from asyncsync.cli.output import Output
 from asyncsync.model.errors import ConfigurationError, ListError
@@ -37,7 +36,7 @@ def run(
 ) -> int:
     """Carry out `asyncsync merge` and return its exit code. Raises ConfigurationError."""
     if ending.page:
-        ending.page.mask((), names=names(os.environ))
+        ending.page.mask_names()
     plan = _read(plan_file, read_plan) if plan_file else None
     read = [_read(path, read_report) for path in reports]
     whole = merged(read, plan)

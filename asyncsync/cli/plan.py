@@ -40,7 +40,6 @@ def plan(
     import os
     import sys
 
-    from asyncsync.cli.environment import names
     from asyncsync.cli.files import read_list, reason
     from asyncsync.cli.output import Output
     from asyncsync.cli.settings import where_to, which_platforms
@@ -53,7 +52,7 @@ def plan(
 
     ending.name_list(images)
     if ending.page:
-        ending.page.mask((), names=names(os.environ))
+        ending.page.mask_names()
     destination = where_to(to, os.environ)
     chosen = which_platforms(platforms, os.environ)
     whole = planned(read_list(images, from_), [destination], chosen)

@@ -15,7 +15,6 @@ from asyncsync import lists
 from asyncsync.cli import files
 from asyncsync.cli.deadline import Deadline
 from asyncsync.cli.ending import FAILED, Ending
-from asyncsync.cli.environment import names
 from asyncsync.cli.following import follow
 from asyncsync.cli.live import live
 from asyncsync.cli.output import Output
@@ -47,7 +46,7 @@ def run(ending: Ending, images: str, given: Given) -> int:
     ending.name_list(images)
     ending.traceback = level == Level.DEBUG
     if ending.page:  # before anything is read: what is wrong may be a secret in the wrong place
-        ending.page.mask((), names=names(os.environ))
+        ending.page.mask_names()
     chosen = _settings(images, given)
     ending.secrets = chosen.secrets
     if ending.page:
