@@ -7,6 +7,9 @@ from typing import Protocol
 from asyncsync.model.manifest import Descriptor, RawManifest
 from asyncsync.model.reference import Reference
 
+# A note on an image of which the target had more, as by another way, or for other platforms.
+ONE_FOR_AN_INDEX = "one platform takes the place of the index that the target had under this tag"
+
 
 class Manifests(Protocol):
     """Reads manifests of registries. Many tasks call it at once. Never retries by itself."""

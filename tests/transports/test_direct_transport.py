@@ -339,6 +339,20 @@ async def test_one_platform_is_its_manifest_alone(registries: Registries) -> Non
     assert await registries.copy(one) == Copied(ARM.digest, changed=False)
 
 
+async def test_that_one_platform_takes_the_place_of_an_index_is_said(
+    registries: Registries,
+) -> None:
+    one = job("image", "1", "linux/arm64")
+    await registries.copy(one)
+    assert registries.notes == []
+    await registries.copy(job())  # an index takes the place of one platform
+    assert registries.notes == []
+    await registries.copy(one)
+    assert registries.notes == [
+        "one platform takes the place of the index that the target had under this tag"
+    ]
+
+
 async def test_a_platform_that_is_not_there_is_told_with_those_that_are(
     registries: Registries,
 ) -> None:
@@ -413,13 +427,18 @@ async def test_the_config_that_says_what_an_image_is_for_is_read_once(update: bo
     assert sum(moved) == len(config)
 
 
-async def test_a_single_image_for_another_platform_is_told_with_image_and_step() -> None:
+@pytest.mark.parametrize("in_place", [False, True])
+async def test_a_single_image_for_another_platform_is_told_with_image_and_step(
+    in_place: bool,
+) -> None:
     registries = Registries()
     config = b'{"os":"linux","architecture":"s390x"}'
     entry = {"mediaType": OCI_CONFIG, "digest": str(Digest.of(config)), "size": len(config)}
     image = manifests.raw(OCI_MANIFEST, {"schemaVersion": 2, "config": entry, "layers": []})
     at = job("single", "1", "linux/amd64")
     registries.source.put(at.source, image, (config,))
+    if in_place:
+        registries.target.manifests[at.target] = image
     with pytest.raises(NoSuchPlatform, match="for linux/s390x, not for linux/amd64") as caught:
         await registries.copy(at)
     where = caught.value.where

@@ -86,6 +86,19 @@ async def test_a_whole_index_at_the_target_is_unchanged_unless_one_platform_was_
     assert (await Asking(registries)(ARM64)).unchanged is None
 
 
+async def test_that_one_platform_takes_the_place_of_an_index_is_said() -> None:
+    registries, whole = Registries(), index(amd64=image("amd"), arm64=image("arm"))
+    registries.put(SOURCE, whole)
+    asking = Asking(registries)
+    await asking(ARM64)
+    assert asking.notes == []
+    registries.put(TARGET, whole)
+    await asking(ARM64)
+    assert asking.notes == [
+        "one platform takes the place of the index that the target had under this tag"
+    ]
+
+
 async def test_that_an_index_is_reduced_is_said_once_a_run_and_not_where_it_was_asked_for() -> None:
     registries = Registries()
     registries.put(SOURCE, index(amd64=image("amd"), arm64=image("arm")))

@@ -33,6 +33,7 @@ from asyncsync.model.outcome import Copied
 from asyncsync.model.place import Registry
 from asyncsync.model.reference import Reference
 from asyncsync.retrying import Retrying
+from asyncsync.transports.contracts import ONE_FOR_AN_INDEX
 from asyncsync.transports.direct.adapting import other_form, other_forms
 from asyncsync.transports.direct.blobs import Blobs
 from asyncsync.transports.direct.choosing import known_by_root
@@ -84,6 +85,8 @@ class DirectTransport:
             known = await self._resolved(job, found, there, steps)
         if isinstance(known, _Wanted):
             observe(Walked(job, known.graph.breadth))
+            if there and there.is_index and known.graph.root.raw.media_type not in INDEX_TYPES:
+                observe(Noted(job, ONE_FOR_AN_INDEX))
         elif self._fallbacks is None:
             return Copied(known.target, changed=False)
         relay = Relay(
@@ -118,9 +121,9 @@ class DirectTransport:
         if there and not job.platforms and there.digest == found.digest:
             return await self._standing(job, found, there, steps)
         root = await self._read(job, found, steps)
+        config = await self._checked_config(job, root, steps)  # before the target is believed
         if there and there.digest in self._known(job, root):
             return await self._standing(job, found, there, steps)
-        config = await self._checked_config(job, root, steps)
         graph = await self._graph(job, root, steps)
         if there and there.digest in self._forms(graph):
             return await self._standing(job, found, there, steps)

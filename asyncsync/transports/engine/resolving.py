@@ -23,7 +23,7 @@ from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import Descriptor, ImageManifest, Index, parse_manifest, platform_of
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
-from asyncsync.transports.contracts import Manifests
+from asyncsync.transports.contracts import ONE_FOR_AN_INDEX, Manifests
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both
 
@@ -98,6 +98,8 @@ class Resolver:
         same = {chosen.digest} if job.platforms else {chosen.digest, found.digest}
         if there and (there.digest in same or await self._same_config(job, chosen, there)):
             return Sighting(chosen.digest, unchanged=there.digest)
+        if there and there.is_index:
+            observe(Noted(job, ONE_FOR_AN_INDEX))
         return Sighting(chosen.digest, target_asked=target_asked)
 
     async def _resolved(self, ref: Reference) -> Descriptor | None:
