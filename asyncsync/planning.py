@@ -89,9 +89,12 @@ def _target(spec: ImageSpec, destination: Destination) -> Reference | Mistake:
     return target
 
 
+_ONE_OF_THEM = "Keep one of them. The other can go by a list of its own, into another namespace."
+
+
 def _collision(spec: ImageSpec, owner: ImageSpec, target: Reference) -> Mistake:
     both = f"{spec.source.familiar} and {owner.source.familiar} ({owner.at})"
-    return Mistake(spec.at, f"{both} would both become {target}. Keep one of them.")
+    return Mistake(spec.at, f"{both} would both become {target}. {_ONE_OF_THEM}")
 
 
 def _stands_twice(spec: ImageSpec, kept: ImageSpec) -> ListWarning:

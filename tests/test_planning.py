@@ -117,7 +117,8 @@ def test_jobs_keep_the_order_of_the_list_their_places_and_the_platforms_asked_fo
 def test_two_images_that_would_become_one_are_told_with_both_places() -> None:
     assert mistakes("# c\n\nghcr.io/a/app:1\n\n quay.io/b/app:1") == [
         "images.yaml:5:2: quay.io/b/app:1 and ghcr.io/a/app:1 (images.yaml:3:1) would both become "
-        "registry.example/team/app:1. Keep one of them."
+        "registry.example/team/app:1. Keep one of them. The other can go by a list of its own, "
+        "into another namespace."
     ]
 
 

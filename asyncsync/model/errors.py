@@ -89,10 +89,15 @@ class Where:
     @property
     def at_target(self) -> bool:
         """Whether the registry speaks as the target. In doubt, as where both are one, it is not."""
-        if self.step is Step.COPY:  # it speaks to both: the one that the image is not from
-            within = f"{self.registry}{':' if self.is_layout else '/'}"
-            return self.image is not None and not self.image.startswith(within)
+        if self.step in (Step.RESOLVE, Step.COPY):  # which speak to both
+            return self.image is not None and not self.is_images_own
         return self.step in (Step.PUSH, Step.VERIFY)
+
+    @property
+    def is_images_own(self) -> bool:
+        """Whether the image is from this registry; the target may be the same one."""
+        within = f"{self.registry}{':' if self.is_layout else '/'}"
+        return self.image is not None and self.image.startswith(within)
 
     @property
     def is_layout(self) -> bool:
@@ -192,6 +197,11 @@ class AuthenticationFailed(CopyError):
         if self.advised:
             return self.advised
         host = self.where.registry
+        if self.where.is_images_own:
+            return (
+                f"Log in: docker login {host}. REGISTRY_USER and REGISTRY_PASSWORD (or --user) are "
+                "for the target alone."
+            )
         return (
             f"Log in: docker login {host}. For the target, REGISTRY_USER and REGISTRY_PASSWORD (or "
             "--user) come before that: where they are set, correct them."
@@ -238,6 +248,8 @@ class TlsError(CopyError):
     """The registry's certificate is not trusted, or it speaks no TLS."""
 
     def advice(self) -> str:
+        if self.advised:
+            return self.advised
         host = self.where.registry
         return (
             f"Trust its CA: --ca-file FILE, or /etc/docker/certs.d/{host}/ca.crt, which an engine "
@@ -336,7 +348,10 @@ class DiskFull(CopyError):
     """The engine has no space left."""
 
     def advice(self) -> str:
-        return "Free the engine's disk (docker system prune), and use --clean to keep it free."
+        return (
+            "Free the engine's disk (docker system prune --all); --clean keeps it free behind each "
+            "image. An image that is too large for it goes without an engine: --via direct."
+        )
 
 
 class TimedOut(CopyError):

@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 from asyncsync.model.errors import (
+    AuthenticationFailed,
     CopyError,
     DigestMismatch,
     EngineUnavailable,
@@ -26,6 +27,7 @@ IMAGE = "docker.io/library/nginx:1.27"
     ("step", "registry", "at_target"),
     [
         (Step.RESOLVE, "docker.io", False),
+        (Step.RESOLVE, "r.example", True),
         (Step.PULL, "docker.io", False),
         (Step.TAG, "r.example", False),
         (Step.PUSH, "r.example", True),
@@ -50,7 +52,7 @@ def test_a_registry_at_another_port_is_another_one() -> None:
     assert Where("r.example", "r.example:5000/app:1", Step.COPY).at_target
 
 
-@pytest.mark.parametrize("step", [Step.PUSH, Step.COPY])
+@pytest.mark.parametrize("step", [Step.RESOLVE, Step.PUSH, Step.COPY])
 def test_the_target_wants_its_repository_and_the_right_to_push(step: Step) -> None:
     where = Where("r.example", IMAGE, step)
     assert "Create the repository at r.example" in NotFound("", where).advice()
@@ -69,6 +71,20 @@ def test_where_source_and_target_may_be_one_the_advice_is_for_both() -> None:
     assert "incomplete at docker.io, or, where that is the target" in NotFound("", where).advice()
     told = PermissionDenied("", where).advice()
     assert "may pull at docker.io, and push if it is the target too" in told
+
+
+@pytest.mark.parametrize("step", [Step.RESOLVE, Step.PULL, Step.COPY])
+def test_a_login_where_images_come_from_is_none_of_the_targets_variables(step: Step) -> None:
+    advice = AuthenticationFailed("", Where("docker.io", IMAGE, step)).advice()
+    assert advice.startswith("Log in: docker login docker.io. REGISTRY_USER")
+    assert advice.endswith("are for the target alone.")
+
+
+@pytest.mark.parametrize("step", [Step.RESOLVE, Step.PUSH, Step.COPY])
+def test_a_login_at_the_target_has_its_variables(step: Step) -> None:
+    advice = AuthenticationFailed("", Where("r.example", IMAGE, step)).advice()
+    assert "REGISTRY_USER and REGISTRY_PASSWORD" in advice
+    assert "correct them" in advice
 
 
 def test_a_certificate_is_trusted_by_either_way() -> None:

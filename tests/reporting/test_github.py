@@ -90,7 +90,7 @@ def test_a_cause_is_one_annotation_that_names_the_other_places(failed: Fail) -> 
             Level.ERROR,
             "Authentication failed: 37 images",
             f"{refused} (resolve at ghcr.io).\n"
-            f"{AuthenticationFailed('', Where('ghcr.io')).advice()}\n"
+            f"{AuthenticationFailed('', Where('ghcr.io', 'ghcr.io/a')).advice()}\n"
             "Also images.yaml:14, 18, 19, 23, 30 and 31 more",
             Position("lists/images.yaml", 12, 1),
         )

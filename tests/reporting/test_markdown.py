@@ -151,7 +151,7 @@ def test_the_share_of_a_limit_is_told_on_the_page_too(ended: Callable[..., Outco
 def test_many_failures_with_one_cause_are_one_entry_with_links(failed: Fail) -> None:
     outcomes = [failed("ghcr.io/a/b:1", AuthenticationFailed, "refused", n) for n in range(1, 61)]
     page = Rendered(markdown.summary(report(*outcomes), link=linked, failed_list="failed.yaml"))
-    advice = AuthenticationFailed("", Where("ghcr.io")).advice()
+    advice = AuthenticationFailed("", Where("ghcr.io", "ghcr.io/a")).advice()
     lines = ", ".join(str(n) for n in range(2, 51))
     assert (
         f"60 images: refused (resolve at ghcr.io). {advice} "

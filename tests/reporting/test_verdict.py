@@ -47,7 +47,7 @@ def test_many_failures_with_one_cause_are_told_once(failed: Callable[..., Outcom
 
     assert told(*outcomes, failed_list="failed.yaml") == [
         "37 images: ghcr.io refuses us (401 Unauthorized) (resolve at ghcr.io).",
-        f"  {AuthenticationFailed('', Where('ghcr.io')).advice()}",
+        f"  {AuthenticationFailed('', Where('ghcr.io', 'ghcr.io/a')).advice()}",
         "  images.yaml:12, 14, 18, 19, 23 and 32 more (all in failed.yaml)",
         "",
         "37 failed. Nothing was moved in 5 min 2 s. failed.yaml lists them.",

@@ -17,6 +17,11 @@ _NO_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
 )
 _CUT = frozenset({"UNEXPECTED_EOF_WHILE_READING"})
+_PERHAPS_TLS = "If it speaks TLS, leave out --plain-http {}; else see what it is."
+_PERHAPS_PLAIN = (
+    "If it is meant to speak none: --plain-http {}, and for an engine insecure-registries in its "
+    "daemon.json (podman: insecure in registries.conf), or no engine: --via direct."
+)
 
 
 class AddressRefused(OSError):
@@ -65,11 +70,10 @@ def asking(
         raise RegistryUnavailable(what, where, transient=error.status >= 500) from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
         failed = RegistryUnavailable(f"{at} sent something that is no HTTP", where)
-        if said_plain:
-            failed.advising(f"If it speaks TLS, leave out --plain-http {at}; else see what it is.")
-        raise failed from None
+        raise failed.advising(_PERHAPS_TLS.format(at) if said_plain else "") from None
     except (aiohttp.ClientError, OSError):
-        raise RegistryUnavailable(f"{at} broke the connection off", where, transient=True) from None
+        failed = RegistryUnavailable(f"{at} broke the connection off", where, transient=True)
+        raise failed.advising(_PERHAPS_TLS.format(at) if said_plain else "") from None
 
 
 def speaks_no_tls(error: BaseException | None) -> bool:
@@ -91,11 +95,13 @@ def _unreachable(error: aiohttp.ClientConnectorError, at: str, where: Where) -> 
         case ssl.SSLError(reason=reason) if reason in _CUT:
             return RegistryUnavailable(f"{at} broke the TLS handshake off", where, transient=True)
         case ssl.SSLError(reason=reason) if reason in _NO_TLS:
-            return TlsError(f"{at} speaks no TLS", where)
+            advice = _PERHAPS_PLAIN.format(where.registry)
+            return TlsError(f"{at} speaks no TLS", where).advising(advice)
         case ssl.SSLError() as failed:
             return TlsError(f"no TLS with {at} ({_reason(failed)})", where)
         case ConnectionRefusedError():
-            what = f"nothing listens at {at} (connection refused)"
+            port = "" if at.endswith(f":{error.port}") else f" on port {error.port}"
+            what = f"nothing listens at {at}{port} (connection refused)"
             return RegistryUnavailable(what, where, transient=True).being_away()
         case other:
             what = f"{at} cannot be reached ({_reason(other)})"

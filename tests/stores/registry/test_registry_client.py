@@ -278,6 +278,16 @@ async def test_a_port_where_nothing_listens_is_named() -> None:
     assert caught.value.transient
 
 
+async def test_a_port_that_nobody_wrote_is_named_too() -> None:
+    nowhere = Scripted("127.99.99.99")
+    async with asking(nowhere) as client:
+        with pytest.raises(RegistryUnavailable, match=r"at 127\.99\.99\.99 on port 80 "):
+            await client.resolve(reference(nowhere))
+    async with asking(nowhere, access=Access()) as client:
+        with pytest.raises(RegistryUnavailable, match=r"at 127\.99\.99\.99 on port 443 "):
+            await client.resolve(reference(nowhere))
+
+
 async def test_something_that_speaks_no_http_is_told() -> None:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         assert request.transport is not None
@@ -435,9 +445,11 @@ async def test_with_a_ca_file_there_is_no_plain_http(tmp_path: Path) -> None:
         scripted(always(manifest_answer)) as server,
         asking(server, access=Access(ca_file=own.file)) as client,
     ):
-        with pytest.raises(TlsError, match="speaks no TLS"):
+        with pytest.raises(TlsError, match="speaks no TLS") as caught:
             await client.resolve(reference(server))
     assert server.requests == []
+    advice = caught.value.located("registry.example/app:1", Step.RESOLVE).advice()
+    assert advice.startswith(f"If it is meant to speak none: --plain-http {server.host},")
 
 
 async def test_a_host_that_is_said_to_be_plain_gets_no_tls(tmp_path: Path) -> None:
@@ -462,6 +474,17 @@ async def test_a_host_that_is_said_to_be_plain_and_answers_in_tls_is_said_so_no_
             group.cancel_scope.cancel()
     error = caught.value.located(f"{server.host}/team/app:1", Step.RESOLVE)
     assert f"leave out --plain-http {server.host};" in str(error)
+
+
+async def test_a_host_that_is_said_to_be_plain_and_hangs_up_may_want_tls() -> None:
+    async with scripted(reset) as server, asking(server) as client:
+        with pytest.raises(RegistryUnavailable, match="broke the connection off") as caught:
+            await client.manifest(reference(server))
+    assert f"leave out --plain-http {server.host};" in caught.value.advice()
+    async with scripted(reset) as server, asking(server, access=Access()) as client:
+        with pytest.raises(RegistryUnavailable, match="broke the connection off") as caught:
+            await client.manifest(reference(server))
+    assert "--plain-http" not in caught.value.advice()
 
 
 @pytest.mark.parametrize("text", ["", "no certificate"])
