@@ -279,31 +279,55 @@ def test_the_remark_on_a_login_becomes_a_step_that_logs_in(
     check_no_secret(run, secrets)
 
 
+def others_job(github: GitHub, folder: Path, inputs: Mapping[str, str]) -> JobResult:
+    """What becomes of a job of another repository that gives the action these inputs."""
+    source = folder / "other"
+    (source / ".github/workflows").mkdir(parents=True)
+    given = "".join(f"          {name}: {json.dumps(value)}\n" for name, value in inputs.items())
+    workflow = OTHERS_WORKFLOW.replace("          list: mine.txt\n", given)
+    (source / ".github/workflows/mirror.yaml").write_text(workflow)
+    (source / "mine.txt").write_text(f"{github.source}/a:1\n")
+    (source / "vendor/asyncsync/.github").mkdir(parents=True)
+    shutil.copytree(ROOT / ".github/actions", source / "vendor/asyncsync/.github/actions")
+    runner = Runner(
+        source, folder=folder / "github", secrets=github.secrets, variables=github.variables()
+    )
+    return runner.push(".github/workflows/mirror.yaml").job("mirror")
+
+
 def test_what_the_action_is_given_for_the_direct_way_reaches_the_command(
     github: GitHub, tmp_path: Path
 ) -> None:
     """An engine that is named refuses all of it, by name."""
-    source = tmp_path / "other"
-    (source / ".github/workflows").mkdir(parents=True)
     inputs = {
-        "via": "engine", "platform": "linux/amd64,linux/arm64", "with-referrers": "true",
-        "limit-rate": "20MiB/s", "from": "oci:./carried in",
+        "list": "x", "via": "engine", "platform": "linux/amd64,linux/arm64",
+        "with-referrers": "true", "limit-rate": "20MiB/s", "from": "oci:./carried in",
     }  # fmt: skip
-    given = "".join(f'          {name}: "{value}"\n' for name, value in inputs.items())
-    workflow = OTHERS_WORKFLOW.replace("          list: mine.txt\n", f"          list: x\n{given}")
-    (source / ".github/workflows/mirror.yaml").write_text(workflow)
-    (source / "vendor/asyncsync/.github").mkdir(parents=True)
-    shutil.copytree(ROOT / ".github/actions", source / "vendor/asyncsync/.github/actions")
-    runner = Runner(
-        source, folder=tmp_path / "github", secrets=github.secrets, variables=github.variables()
-    )
-    job = runner.push(".github/workflows/mirror.yaml").job("mirror")
+    job = others_job(github, tmp_path, inputs)
     assert job.conclusion == "failure"
     assert (
         "--via engine cannot do an OCI layout (oci:./carried in) and several platforms of an image "
         "(linux/amd64, linux/arm64) and --with-referrers and --limit-rate. "
         "Leave that out, or take --via direct."
     ) in job.log
+
+
+@pytest.mark.parametrize(
+    ("inputs", "refused"),
+    [
+        ({"ca-file": "no such.pem"}, "'--ca-file': File 'no such.pem' does not exist"),
+        ({"plain-http": "a.example:1 * b/c"}, "'--plain-http': '*' is no registry"),
+        ({"insecure-skip-verify": "a.example:1\nb/c"}, "'--insecure-skip-verify': 'b/c' is no"),
+        ({"mirror": "docker.io=https://a.example b=c"}, "'--mirror': a mirror is written https"),
+    ],
+    ids=lambda given: next(iter(given), "") if isinstance(given, dict) else "",
+)
+def test_how_registries_are_reached_is_told_to_the_action_as_to_the_command(
+    github: GitHub, tmp_path: Path, inputs: dict[str, str], refused: str
+) -> None:
+    job = others_job(github, tmp_path, {"list": "mine.txt", **inputs})
+    assert job.conclusion == "failure"
+    assert refused in job.log
 
 
 @pytest.mark.timeout(400)
