@@ -91,6 +91,20 @@ def test_what_docker_pulls_from_an_export_has_the_digest_that_its_source_had(
         assert json.loads(engine.docker(*shown).stdout) == [f"{name}@{source.digest}"]
 
 
+def test_an_image_of_dockers_types_is_handed_out_where_others_do_not_find_it_in_the_folder(
+    served: ServedFolder, tmp_path: Path
+) -> None:
+    """Others look in a layout for OCI's types alone, and an image's bytes are not ours to alter."""
+    image = served.put_image("app", "1", oci=False)
+    with pytest.raises(PartFailed, match="no descriptor found"):
+        skopeo("inspect", "--raw", f"oci:{served.data}:app:1")
+    there = f"docker://{served.host}/app:1"
+    told = skopeo("inspect", "--raw", "--tls-verify=false", there).stdout
+    assert images.digest_of(told.encode()) == image.digest
+    with pytest.raises(PartFailed, match="HTTP response to HTTPS client"):
+        skopeo("inspect", "--raw", there)
+
+
 def test_what_is_pushed_to_it_can_be_carried_on(
     registry: Registry, served: ServedFolder, namespace: str, asyncsync_command: Command
 ) -> None:
