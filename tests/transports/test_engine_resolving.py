@@ -327,6 +327,16 @@ async def test_a_target_out_of_reach_is_said_once_and_copied_to_all_the_same() -
     assert len(asking.notes) == 1
 
 
+async def test_a_target_whose_certificate_we_do_not_trust_is_said_with_what_helps() -> None:
+    unknown = errors.TlsError("t.example shows another", Where("t.example"))
+    registries = Registries(failing={"t.example": lambda: unknown})
+    registries.put(SOURCE, image("c"))
+    asking = Asking(registries)
+    await asking()
+    (note,) = asking.notes
+    assert "nothing can be skipped as unchanged. Trust its CA: --ca-file FILE" in note
+
+
 async def test_a_failure_of_neither_registry_is_not_asked_again_for_ever() -> None:
     registries = Registries(failing={"s.example": failing("elsewhere.example", transient=False)})
     with pytest.raises(errors.RegistryUnavailable):

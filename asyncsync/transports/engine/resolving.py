@@ -82,7 +82,8 @@ class Resolver:
                 if host not in self._noted:  # many jobs find out at once; one says so
                     self._noted.add(host)
                     consequence = _CONSEQUENCE[host != str(job.source.place)]
-                    observe(Noted(job, f"{error.what}: {consequence}"))
+                    remedy = f". {error.advice()}" if isinstance(error, TlsError) else ""
+                    observe(Noted(job, f"{error.what}: {consequence}{remedy}"))
 
     async def _look(self, job: CopyJob, without: set[str], observe: Observe) -> Sighting:
         given_up = {host for host, misses in self._misses.items() if misses >= _MISSES_MAX}
