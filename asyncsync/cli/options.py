@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 import click
 
@@ -37,8 +38,9 @@ def what_and_where(command: F) -> F:
                 "platforms",
                 metavar="OS/ARCH[/VARIANT]",
                 multiple=True,
-                type=values.Parsed("platform", values.platform),
-                help="Platform to copy, repeatable.  "
+                type=values.Parsed("platform", values.platforms),
+                callback=_together,
+                help="Platform to copy, repeatable, or several with commas.  "
                 "[ASYNCSYNC_PLATFORM; default: engine: its own; direct: all]",
             ),
             click.option(
@@ -57,3 +59,10 @@ def what_and_where(command: F) -> F:
     ):
         command = add(command)
     return command
+
+
+def _together(
+    _context: click.Context, _option: click.Parameter, given: tuple[tuple[Any, ...], ...]
+) -> tuple[Any, ...]:
+    """All that was given, whether the option was repeated or written once with commas."""
+    return tuple(chain.from_iterable(given))

@@ -106,7 +106,8 @@ def platform(text: str) -> Platform:
 
 def platforms(text: str) -> tuple[Platform, ...]:
     """Read several platforms, separated by commas."""
-    return tuple(platform(part.strip()) for part in text.split(",") if part.strip())
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(map(platform, parts or [text]))
 
 
 def shard(text: str) -> Shard:

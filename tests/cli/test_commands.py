@@ -130,6 +130,14 @@ def test_plan_reads_stdin_and_writes_json() -> None:
     assert (told.stderr, told.exit_code) == ("", 0)
 
 
+def test_platforms_are_repeated_or_written_with_commas() -> None:
+    write("a:1\n")
+    to = ("plan", "--to", "r.example", "--output", "json")
+    told = call(*to, "--platform", "linux/arm64,linux/amd64", "--platform", "linux/s390x")
+    (job,) = json.loads(told.stdout)["jobs"]
+    assert job["platforms"] == ["linux/arm64", "linux/amd64", "linux/s390x"]
+
+
 @pytest.mark.parametrize("command", ["plan", "sync"])
 def test_all_mistakes_of_a_list_are_told_and_nothing_is_touched(command: str) -> None:
     write(MISTAKES)
@@ -180,6 +188,7 @@ def test_no_destination_says_how_to_name_one(command: str) -> None:
         ("--concurrency", "257"),
         ("--via", "telepathy"),
         ("--platform", "linux"),
+        ("--platform", " ,"),
         ("--via", "engine", "--platform", "linux/amd64", "--platform", "linux/arm64"),
         ("--via", "engine", "--with-referrers"),
         ("--via", "engine", "--limit-rate", "20MiB/s"),
