@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TimedOut,
         TlsError,
         UnsupportedManifest,
+        Where,
     )
     from asyncsync.model.events import (
         Advised,
@@ -56,10 +57,11 @@ if TYPE_CHECKING:
     )
     from asyncsync.model.job import CopyJob, Destination, Plan, Shard, Step
     from asyncsync.model.outcome import Outcome, Report, Status, SyncFailed
-    from asyncsync.model.place import Layout
+    from asyncsync.model.place import Layout, Registry
     from asyncsync.model.platform import Platform
     from asyncsync.model.reference import Reference
-    from asyncsync.settings import Settings
+    from asyncsync.model.spec import ListWarning, Mistake, Position
+    from asyncsync.settings import Options, Settings
 
 __version__ = "0.1.0"
 
@@ -87,6 +89,7 @@ _HOME = {
         "TimedOut",
         "TlsError",
         "UnsupportedManifest",
+        "Where",
     ),
     "asyncsync.model.events": (
         "Advised",
@@ -107,10 +110,11 @@ _HOME = {
     "asyncsync.model.digest": ("Digest",),
     "asyncsync.model.job": ("CopyJob", "Destination", "Plan", "Shard", "Step"),
     "asyncsync.model.outcome": ("Outcome", "Report", "Status", "SyncFailed"),
-    "asyncsync.model.place": ("Layout",),
+    "asyncsync.model.place": ("Layout", "Registry"),
     "asyncsync.model.platform": ("Platform",),
     "asyncsync.model.reference": ("Reference",),
-    "asyncsync.settings": ("Settings",),
+    "asyncsync.model.spec": ("ListWarning", "Mistake", "Position"),
+    "asyncsync.settings": ("Options", "Settings"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -135,18 +139,23 @@ __all__ = [
     "Event",
     "Layout",
     "ListError",
+    "ListWarning",
+    "Mistake",
     "NoSuchPlatform",
     "NotFound",
     "Noted",
     "Observe",
+    "Options",
     "Outcome",
     "PermissionDenied",
     "Plan",
     "PlanError",
     "Platform",
+    "Position",
     "RateLimited",
     "Reference",
     "RefusedByTarget",
+    "Registry",
     "RegistryUnavailable",
     "Report",
     "Retried",
@@ -166,6 +175,7 @@ __all__ = [
     "Waited",
     "Walked",
     "Warned",
+    "Where",
     "open_sync",
     "plan",
     "sync",

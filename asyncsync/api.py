@@ -191,6 +191,8 @@ def list_bytes(name: str) -> bytes:
             return file.read(lists.LIST_BYTES_MAX + 1)
     except FileNotFoundError:
         why = f"There is no list {shown(name)}. Write one with an image a line, as nginx:1.27."
+        if ":" in name:  # the name of an image, perhaps
+            why += " An image itself goes in by stdin (LIST is -), or to a call in a list of them."
         raise ConfigurationError(why) from None
     except IsADirectoryError:
         inside = shown(str(Path(name) / "images.yaml"))

@@ -170,6 +170,12 @@ def test_a_missing_list_says_how_to_make_one() -> None:
     assert told.exit_code == 2
 
 
+def test_an_image_in_place_of_a_list_is_told_where_it_belongs() -> None:
+    told = call("sync", "nginx:1.27", "--to", "r.example")
+    assert "An image itself goes in by stdin (LIST is -)" in told.stderr
+    assert told.exit_code == 2
+
+
 @pytest.mark.parametrize("command", ["plan", "sync"])
 def test_no_destination_says_how_to_name_one(command: str) -> None:
     write()

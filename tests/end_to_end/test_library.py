@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -194,6 +197,26 @@ def test_importing_it_loads_neither_aiohttp_nor_structlog() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_all_that_public_values_and_functions_are_made_of_is_public() -> None:
+    """Or a typed program could not name what it gets, nor pass on what it is given."""
+    public = {getattr(asyncsync, name) for name in asyncsync.__all__}
+    made = [each for each in public if dataclasses.is_dataclass(each)]
+    parts = {
+        part
+        for each in (*made, asyncsync.sync, asyncsync.open_sync, asyncsync.plan)
+        for hint in typing.get_type_hints(each).values()
+        for part in classes_in(hint)
+    }
+    assert {part for part in parts if part.__module__.startswith("asyncsync.")} <= public
+
+
+def classes_in(hint: object) -> Iterator[type]:
+    if isinstance(hint, type):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from classes_in(part)
 
 
 def test_the_public_door_has_every_name_it_promises() -> None:
