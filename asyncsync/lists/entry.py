@@ -39,6 +39,7 @@ _SCHEME = re.compile(
     r"(?P<all>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^/@\s]*@)?(?:hub\.docker\.com/(?:_|r)/)?"
 )
 _BESIDE_SIGN = re.compile(r"[ \t]+(?=[:@/])|(?<=[:@/])[ \t]+")
+_OTHER_REMARK = re.compile(r"(?:^|[ \t])(//|;)")
 _WRAPPING = "\"'`,;" + BLANKS
 
 
@@ -88,8 +89,13 @@ def mistake(at: Position, text: str, offset: int = 0) -> Mistake:
 def _slip(text: str) -> _Slip | None:
     if strange := _STRANGE.search(text):
         return _strange(strange[0], strange.start())
-    if text.startswith(("- ", "-\t")):
+    if text.startswith("-"):
         return _Slip("a list of lines has no '- ' before an image", 0)
+    if text.startswith(('["', "['")):
+        return _Slip("a list is lines or YAML, not JSON", 0, "Put each image on its own line")
+    if remark := _OTHER_REMARK.search(text):
+        what = f"a remark begins with '#', not with '{remark[1]}'"
+        return _Slip(what, remark.start(1), "Put a # before it")
     if text[:1] in ("'", '"', "`"):
         return _Slip("an image is written without quotes", 0, "Remove the quotes")
     if command := _COMMAND.match(text):
@@ -133,7 +139,8 @@ def _meant(text: str) -> str | None:
         return None
     plain = unicodedata.normalize("NFKC", text.translate(_LOOK_ALIKES))
     plain = "".join(c for c in plain if unicodedata.category(c) != "Cf")
-    plain = plain.strip(BLANKS).removeprefix("- ").strip(_WRAPPING)
+    plain = _OTHER_REMARK.split(plain, maxsplit=1)[0]
+    plain = plain.strip(BLANKS).removeprefix("-").strip(_WRAPPING)
     plain = _COMMAND.sub("", plain, count=1) if _COMMAND.match(plain) else plain
     plain = _SCHEME.sub("", plain, count=1) if _SCHEME.match(plain) else plain
     plain = _BESIDE_SIGN.sub("", plain.partition("#")[0]).strip(_WRAPPING)

@@ -140,6 +140,12 @@ LINES = [
     ("'nginx:1'", "1:1: an image is written without quotes. Write nginx:1"),
     ('"nginx:1",', "1:1: an image is written without quotes. Write nginx:1"),
     ("redis:7\n- nginx:1", "2:1: a list of lines has no '- ' before an image. Write nginx:1"),
+    ("-nginx:1", "1:1: a list of lines has no '- ' before an image. Write nginx:1"),
+    ('["nginx:1", "a:2"]', "1:1: a list is lines or YAML, not JSON. "
+     "Put each image on its own line"),
+    ("nginx:1 // the web", "1:9: a remark begins with '#', not with '//'. Write nginx:1"),
+    ("nginx:1 ; the web", "1:9: a remark begins with '#', not with ';'. Write nginx:1"),
+    ("; the web", "1:1: a remark begins with '#', not with ';'. Put a # before it"),
     ("nginx:1,", "1:8: '1,' is no tag: letters, digits, '_', '.', '-', not beginning with '.' or "
      "'-'. Write nginx:1"),
     ("nginx:", "1:7: the tag after ':' is missing: name:tag, or the name alone for latest"),
