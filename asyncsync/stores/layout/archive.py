@@ -31,6 +31,8 @@ from asyncsync.stores.layout.folder import (
 )
 from asyncsync.stores.layout.tar_members import Stretch, members
 
+_DOCKERS_OWN = "manifest.json"  # at the top of what docker save writes; newer ones write both
+
 
 class LayoutTar:
     """A layout in a tar, to be read by many threads. What fails on the disk raises OSError."""
@@ -62,6 +64,9 @@ class LayoutTar:
             raise ConfigurationError(f"{name} is no file. A name in .tar is that of a tar.")
         try:
             archive = cls(file, members(file))
+            if _DOCKERS_OWN in archive.members and MARK_NAME not in archive.members:
+                what = f"{name} is what docker save wrote before Docker 25, and no OCI layout"
+                raise ConfigurationError(f"{what}. Save the images again, with a newer one.")
             check_mark(archive._of(MARK_NAME, MARK_BYTES_MAX), name)
             archive.entries()
         except tarfile.TarError:

@@ -357,6 +357,10 @@ def another_version(path: Path) -> None:
     packed(path, {**LAYOUT, "oci-layout": b'{"imageLayoutVersion":"2.0.0"}'})
 
 
+def what_docker_saved_before_25(path: Path) -> None:
+    packed(path, {"manifest.json": b"[]", "repositories": b"{}", "1f/layer.tar": b"layer"})
+
+
 def a_folder(path: Path) -> None:
     path.mkdir()
 
@@ -385,6 +389,7 @@ def a_pipe(path: Path) -> None:
         (a_large_mark, "oci-layout is larger than"),
         (no_index, "it has no index.json"),
         (another_version, "its version is 2.0.0"),
+        (what_docker_saved_before_25, "docker save wrote before Docker 25, and no OCI layout"),
         (a_folder, "is no file"),
         (a_pipe, "is no file"),
     ],
