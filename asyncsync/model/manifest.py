@@ -120,6 +120,11 @@ class Index:
     artifact_type: str | None = None
 
     @property
+    def parts(self) -> tuple[Descriptor, ...]:
+        """What has to be there with it."""
+        return self.manifests
+
+    @property
     def images(self) -> tuple[Descriptor, ...]:
         """The children that can be run: attestations have the platform `unknown/unknown`."""
         return tuple(
@@ -150,6 +155,25 @@ class ImageManifest:
     subject: Descriptor | None = None
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: _NO_ANNOTATIONS, hash=False)
+
+    @property
+    def parts(self) -> tuple[Descriptor, ...]:
+        """What has to be there with it. Foreign layers are where their publisher has them."""
+        return (self.config, *(layer for layer in self.layers if not layer.is_foreign))
+
+
+def told_type(data: bytes) -> str:
+    """The type that a manifest says it is, or that its shape says; it may be none."""
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        body = None
+    match body:
+        case {"mediaType": str(media_type)}:
+            return media_type
+        case {"manifests": _}:
+            return OCI_INDEX
+    return OCI_MANIFEST  # whoever reads it says what is wrong with it
 
 
 def parse_manifest(raw: RawManifest) -> Index | ImageManifest:

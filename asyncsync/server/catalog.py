@@ -19,13 +19,12 @@ from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     MANIFEST_BYTES_MAX,
-    OCI_INDEX,
-    OCI_MANIFEST,
     Descriptor,
     ImageManifest,
     Index,
     RawManifest,
     parse_manifest,
+    told_type,
 )
 from asyncsync.server.paths import named
 from asyncsync.stores.layout.folder import BrokenLayout, Entry, LayoutFolder, WrongDigest
@@ -130,7 +129,7 @@ class Catalog:
         for manifest in self._reached(self._now().by_digest.values()):
             raw = self.read(manifest)
             parsed = raw and _parsed(raw)
-            if parsed and any(part.digest == digest for part in needs(parsed)):
+            if parsed and any(part.digest == digest for part in parsed.parts):
                 return manifest.digest
         return None
 
@@ -138,9 +137,10 @@ class Catalog:
         """What a manifest needs and the layout does not have, or has damaged: that is removed.
 
         Else nobody would send it again, since it is told to be there. Only what has another length
-        than the manifest says is read for that.
+        than the manifest says is read for that. Its subject may come later.
         """
-        return [part.digest for part in needs(parsed) if not self._has(part)]
+        needed = {part.digest: part for part in parsed.parts}.values()
+        return [part.digest for part in needed if not self._has(part)]
 
     def put(self, raw: RawManifest, parsed: Index | ImageManifest, name: str | None) -> None:
         """Keep a manifest, under a name or by its digest alone. It is on the disk then."""
@@ -262,26 +262,6 @@ class Catalog:
             while len(self._kin) > _REMEMBERED_MAX:
                 self._kin.popitem(last=False)
         return kin
-
-
-def needs(parsed: Index | ImageManifest) -> tuple[Descriptor, ...]:
-    """What has to be there before a manifest, each once. Its subject may come later."""
-    if isinstance(parsed, Index):
-        found = parsed.manifests
-    else:
-        # Foreign layers are where their publisher has them.
-        blobs = (parsed.config, *parsed.layers)
-        found = tuple(blob for blob in blobs if not blob.is_foreign)
-    return tuple({part.digest: part for part in found}.values())
-
-
-def told_type(data: bytes) -> str:
-    """The type that a manifest says it is, or that its shape says; it may be none."""
-    body = _body(data)
-    said = body.get("mediaType")
-    if isinstance(said, str):
-        return said
-    return OCI_INDEX if "manifests" in body else OCI_MANIFEST
 
 
 def _view(seen: tuple[int, ...], entries: tuple[Entry, ...]) -> _View:

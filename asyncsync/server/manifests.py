@@ -19,9 +19,10 @@ from asyncsync.model.manifest import (
     OCI_INDEX,
     RawManifest,
     parse_manifest,
+    told_type,
 )
 from asyncsync.server import bodies, paths
-from asyncsync.server.catalog import Catalog, told_type
+from asyncsync.server.catalog import Catalog
 from asyncsync.server.changes import Changes
 from asyncsync.server.errors import (
     Code,

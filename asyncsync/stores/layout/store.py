@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -20,13 +19,12 @@ from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.errors import BlobsUnknown, NotFound, UnsupportedManifest, Where
 from asyncsync.model.manifest import (
     MANIFEST_BYTES_MAX,
-    OCI_INDEX,
-    OCI_MANIFEST,
     Descriptor,
     Index,
     RawManifest,
     Taken,
     parse_manifest,
+    told_type,
 )
 from asyncsync.model.place import Layout, Place
 from asyncsync.model.reference import Reference
@@ -37,7 +35,7 @@ from asyncsync.stores.layout.mishaps import asking
 from asyncsync.stores.layout.moving import LayoutUpload, Pen, Reading, Writer, chunks
 from asyncsync.stores.layout.naming import Names
 from asyncsync.stores.layout.referring import Subjects, by_subject
-from asyncsync.stores.layout.wholeness import is_whole, parts
+from asyncsync.stores.layout.wholeness import is_whole
 
 T = TypeVar("T")
 
@@ -226,7 +224,7 @@ class LayoutStore:
             entry = self._shelf.entry(name) if self._pen else self._read_as(name)
             return entry.descriptor if entry else None
         data = self._shelf.read(ref.digest)  # a manifest within an index has no entry of its own
-        return Descriptor(_type_of(data), ref.digest, len(data)) if data is not None else None
+        return Descriptor(told_type(data), ref.digest, len(data)) if data is not None else None
 
     def _read_as(self, name: str) -> Entry | None:
         """The entry of that name; others write one without a tag, which a list means by latest."""
@@ -254,7 +252,7 @@ class LayoutStore:
 
     def _lacks(self, manifest: RawManifest) -> tuple[Digest, ...]:
         try:
-            named = parts(parse_manifest(manifest))
+            named = parse_manifest(manifest).parts
         except ValueError:
             return ()  # whoever has walked it has seen that
         return tuple(part.digest for part in named if self._shelf.size(part.digest) != part.size)
@@ -273,20 +271,6 @@ class LayoutStore:
         return NotFound(what, self._where).advising(
             f"{self._layout} holds not all of the image: carry it over again, or export it afresh."
         )
-
-
-def _type_of(data: bytes) -> str:
-    """What kind of manifest this is, as far as it says (OCI image-spec, “mediaType”)."""
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        body = None
-    match body:
-        case {"mediaType": str(media_type)}:
-            return media_type
-        case {"manifests": _}:
-            return OCI_INDEX
-    return OCI_MANIFEST  # whoever reads it says what is wrong with it
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
     ACCEPTED_TYPES,
     Descriptor,
-    ImageManifest,
     Index,
     RawManifest,
     parse_manifest,
@@ -21,13 +20,6 @@ from asyncsync.stores.layout.folder import BrokenLayout, WrongDigest
 # As much as the direct way copies of one image; nothing of ours is beyond it.
 _DEPTH_MAX = 5  # four indexes in each other, and an image
 _MANIFESTS_MAX = 2000
-
-
-def parts(parsed: Index | ImageManifest) -> tuple[Descriptor, ...]:
-    """What has to be there with it: children, or config and layers. Foreign layers need not."""
-    if isinstance(parsed, Index):
-        return parsed.manifests
-    return (parsed.config, *(layer for layer in parsed.layers if not layer.is_foreign))
 
 
 def is_whole(
@@ -52,7 +44,7 @@ def is_whole(
                 return False
             except ValueError:  # whoever walks it says what is wrong with it
                 continue
-            new = {part.digest: part for part in parts(parsed) if part.digest not in seen}
+            new = {part.digest: part for part in parsed.parts if part.digest not in seen}
             if any(size(part.digest) != part.size for part in new.values()):
                 return False
             seen |= new

@@ -52,10 +52,7 @@ class Node:
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers of an image, each once. Foreign layers stay where they are."""
-        if isinstance(self.parsed, Index):
-            return ()
-        layers = (layer for layer in self.parsed.layers if not layer.is_foreign)
-        return _distinct((self.parsed.config, *layers))
+        return () if isinstance(self.parsed, Index) else _distinct(self.parsed.parts)
 
 
 @dataclass(frozen=True, slots=True)
