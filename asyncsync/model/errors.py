@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.job import Step
@@ -135,24 +135,33 @@ class CopyError(AsyncsyncError):
 
     def located(self, image: str, step: Step) -> Self:
         """The same error, with image and step, which only the transport knows."""
-        where = replace(self.where, image=image, step=step)
-        return self._made(where, self.transient, self.ends_run)
+        return self._made(where=replace(self.where, image=image, step=step))
+
+    def saying(self, what: str) -> Self:
+        """The same error, in other words."""
+        return self._made(what=what)
+
+    def waiting(self, seconds: float) -> Self:
+        """The same error, where so many seconds are left to wait."""
+        return self._made(retry_after=seconds)
 
     def ending_run(self) -> Self:
         """The same error, as one that no other image can escape either."""
-        return self._made(self.where, self.transient, ends_run=True)
+        return self._made(ends_run=True)
 
     def given_up(self) -> Self:
         """The same error, as one that somebody else has tried again already."""
-        return self._made(self.where, transient=False, ends_run=self.ends_run)
+        return self._made(transient=False)
 
     def anew(self) -> Self:
         """The same error, as an object of its own."""
-        return self._made(self.where, self.transient, self.ends_run)
+        return self._made()
 
-    def _made(self, where: Where, transient: bool, ends_run: bool) -> Self:  # noqa: FBT001  as above
-        made = type(self)(self.what, where, transient, ends_run, self.retry_after)
-        made.advised, made.away = self.advised, self.away
+    def _made(self, **other: Any) -> Self:
+        """The same error with these values in place of its own, and all that was added to it."""
+        values = vars(self) | other
+        made = type(self)(*(values[name] for name in _GIVEN))
+        vars(made).update(values)
         return made
 
     def being_away(self) -> Self:
@@ -171,6 +180,9 @@ class CopyError(AsyncsyncError):
             "Run it again; if it stays, look at what the registry logs, and the engine if one "
             "copies."
         )
+
+
+_GIVEN = ("what", "where", "transient", "ends_run", "retry_after")  # as `__init__` takes them
 
 
 class NotFound(CopyError):
@@ -328,10 +340,6 @@ class BlobsUnknown(RefusedByTarget):
         """The same error, with the blobs that the target names."""
         self.missing = missing
         return self
-
-    def located(self, image: str, step: Step) -> Self:
-        """The same error, with image and step, and with what it names."""
-        return super().located(image, step).naming(self.missing)
 
     def advice(self) -> str:
         return f"Run it again; if it stays, {self.where.registry} loses what it takes."

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 
 import pytest
 
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     AuthenticationFailed,
+    BlobsUnknown,
     CopyError,
     DigestMismatch,
     EngineUnavailable,
@@ -109,6 +112,29 @@ def test_an_engine_that_is_absent_is_not_needed() -> None:
 def test_an_error_survives_pickling(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert (type(again), str(again)) == (type(error), str(error))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda error: error.located(IMAGE, Step.COPY),
+        lambda error: error.saying("it lacks a part"),
+        lambda error: error.waiting(2.0),
+        lambda error: error.ending_run(),
+        lambda error: error.given_up(),
+        lambda error: error.anew(),
+    ],
+    ids=["located", "said", "waiting", "ending the run", "given up", "anew"],
+)
+def test_an_error_made_of_another_keeps_what_that_was_given(
+    other: Callable[[BlobsUnknown], BlobsUnknown],
+) -> None:
+    missing = (Digest.of(b"lost"),)
+    error = BlobsUnknown("it lacks blobs", Where("r.example"), True, False, 1.0)
+    made = other(error.naming(missing).advising("Ask its owner.").being_away())
+    assert made is not error
+    assert (made.missing, made.advised, made.away) == (missing, "Ask its owner.", True)
+    assert made.args == (made.what, made.where, made.transient, made.ends_run, made.retry_after)
 
 
 def test_a_layout_is_the_target_unless_the_image_is_from_it() -> None:

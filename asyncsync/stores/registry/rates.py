@@ -157,9 +157,7 @@ class Rates:
         left = self._quota
         what = f"{told.what}; {left}" if left and not left.remaining else told.what
         for kind in kinds:
-            self._spent[kind] = type(told)(
-                what, told.where, told.transient, told.ends_run, told.retry_after
-            )
+            self._spent[kind] = told.saying(what)
             self._lanes[kind].wake()
 
     def _hold(self, seconds: float, told: CopyError) -> None:
@@ -180,8 +178,7 @@ class Rates:
             raise again(spent)
         left = max(self._held_until - self._clock(), 0.0)
         if self._held_by and left > RETRY_AFTER_SECONDS_MAX:
-            told = self._held_by
-            raise type(told)(told.what, told.where, told.transient, told.ends_run, left)
+            raise self._held_by.waiting(left)
         return left if lane.has_room else math.inf
 
 

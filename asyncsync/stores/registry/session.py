@@ -146,15 +146,7 @@ class Session:
             hint = self.quirks.on_missing
         else:
             hint = ""
-        if not hint:
-            return error
-        return type(error)(
-            f"{error.what}. {hint}",
-            error.where,
-            error.transient,
-            error.ends_run,
-            error.retry_after,
-        )
+        return error.saying(f"{error.what}. {hint}") if hint else error
 
     @property
     def _secrets(self) -> tuple[str, ...]:

@@ -110,9 +110,7 @@ class Bringing:
 
     def _incomplete(self, error: CopyError) -> CopyError:
         what = f"the image is in place, but not all that refers to it: {error.what}"
-        after = error.retry_after
-        made = type(error)(what, error.where, error.transient, error.ends_run, after)
-        return made.advising(error.advised).located(str(self._job.source), Step.COPY)
+        return error.saying(what).located(str(self._job.source), Step.COPY)
 
     async def _find(self, subjects: Iterable[Digest]) -> list[_Referrer]:
         """What the source has that refers to `subjects`, those already looked at apart."""
