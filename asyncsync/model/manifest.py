@@ -290,11 +290,6 @@ def _inline(entry: object, digest: Digest, size: int) -> bytes | None:
 def platform_of(config: bytes) -> Platform | None:
     """What an image's config says it runs on (OCI image-spec, “Image Configuration”)."""
     try:
-        match json.loads(config):
-            case {"os": str(os), "architecture": str(architecture), **rest}:
-                variant = rest.get("variant")
-                parts = (os, architecture, variant if isinstance(variant, str) else "")
-                return Platform.parse("/".join(filter(None, parts)))
+        return _platform(json.loads(config))
     except (ValueError, RecursionError):
-        pass
-    return None
+        return None

@@ -25,6 +25,7 @@ from asyncsync.model.manifest import (
     Index,
     RawManifest,
     parse_manifest,
+    platform_of,
 )
 from asyncsync.model.platform import Platform
 
@@ -251,6 +252,19 @@ def test_a_manifest_that_can_be_read_in_two_ways_or_none_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=why):
         parse_manifest(raw(media_type, body))
+
+
+@pytest.mark.parametrize("variant", ["v8", "", None, 8])
+def test_a_config_says_its_platform_as_an_index_does(variant: object) -> None:
+    said = {"os": "linux", "architecture": "arm64", "variant": variant}
+    expected = Platform("linux", "arm64", "v8" if variant == "v8" else None)
+    assert platform_of(json.dumps(said).encode()) == expected
+
+
+def test_a_config_without_a_system_is_for_no_platform() -> None:
+    said = {"os": "", "architecture": "linux", "variant": "arm64"}
+    assert platform_of(json.dumps(said).encode()) is None
+    assert platform_of(b"[") is None
 
 
 fields = st.sampled_from([
