@@ -20,7 +20,8 @@ from asyncsync.server.limits import Limits
 from asyncsync.server.manifests import Manifests
 from asyncsync.server.sending import ALWAYS
 from asyncsync.server.uploads import Uploads
-from asyncsync.stores.layout.folder import BrokenLayout, LayoutFolder
+from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.index import BrokenLayout
 
 Answer = Awaitable[web.StreamResponse]
 

@@ -27,7 +27,9 @@ from asyncsync.model.manifest import (
     told_type,
 )
 from asyncsync.server.paths import named
-from asyncsync.stores.layout.folder import BrokenLayout, Entry, LayoutFolder, WrongDigest
+from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.index import INDEX_NAME, BrokenLayout, Entry
+from asyncsync.stores.layout.writing import WrongDigest
 
 _REMEMBERED_MAX = 50_000  # manifests, of which so little is kept that this is some megabytes
 
@@ -224,7 +226,7 @@ class Catalog:
             self._view = None
 
     def _now(self) -> _View:
-        found = (self._folder.path / "index.json").stat()
+        found = (self._folder.path / INDEX_NAME).stat()
         seen = (found.st_ino, found.st_mtime_ns, found.st_size)
         with self._lock:
             view = self._view

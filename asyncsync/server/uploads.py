@@ -15,7 +15,8 @@ from asyncsync.server import bodies, paths
 from asyncsync.server.errors import Code, Refused, digest_invalid, upload_unknown
 from asyncsync.server.limits import Limits
 from asyncsync.server.ranges import chunk, received
-from asyncsync.stores.layout.folder import BlobWriter, LayoutFolder, WrongDigest
+from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.writing import BlobWriter, WrongDigest
 
 T = TypeVar("T")
 

@@ -18,18 +18,17 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.stores.layout import index
-from asyncsync.stores.layout.folder import (
+from asyncsync.stores.layout.extent import Extent
+from asyncsync.stores.layout.index import (
     INDEX_NAME,
     MARK_BYTES_MAX,
     MARK_NAME,
     BrokenLayout,
     Entry,
-    Extent,
-    WrongDigest,
     check_mark,
-    reading_index,
 )
 from asyncsync.stores.layout.tar_members import Stretch, members
+from asyncsync.stores.layout.writing import WrongDigest
 
 _DOCKERS_OWN = "manifest.json"  # at the top of what docker save writes; newer ones write both
 
@@ -99,13 +98,11 @@ class LayoutTar:
 
     def entry(self, name: str) -> Entry | None:
         """What the index names so. Raises BrokenLayout."""
-        with reading_index():
-            return index.named(self.index(), name)
+        return index.named(self.index(), name)
 
     def entries(self) -> tuple[Entry, ...]:
         """What the index names. Raises BrokenLayout."""
-        with reading_index():
-            return index.parse(self.index())
+        return index.parse(self.index())
 
     def index(self) -> bytes:
         """The index as it stands."""

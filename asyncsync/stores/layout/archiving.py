@@ -21,17 +21,10 @@ from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.stores.layout import index
 from asyncsync.stores.layout.archive import LayoutTar, blob_name, identity, unreadable
-from asyncsync.stores.layout.folder import (
-    INDEX_NAME,
-    MARK_NAME,
-    BrokenLayout,
-    Entry,
-    Extent,
-    WrongDigest,
-    reading_index,
-)
+from asyncsync.stores.layout.extent import Extent
+from asyncsync.stores.layout.index import INDEX_NAME, MARK_NAME, BrokenLayout, Entry
 from asyncsync.stores.layout.tar_draft import TarDraft, put_at, sweep
-from asyncsync.stores.layout.tar_members import Stretch
+from asyncsync.stores.layout.writing import WrongDigest
 
 
 class WrittenMeanwhile(OSError):
@@ -69,13 +62,12 @@ class LayoutTarWriter:
     @contextmanager
     def opened(self, digest: Digest) -> Iterator[Extent | None]:
         """A blob to be read, or None."""
-        found = self._found(digest)
-        yield Extent(found[0], found[1].start, found[1].size) if found else None
+        yield self._found(digest)
 
     def size(self, digest: Digest) -> int | None:
         """How many bytes a blob has, or None."""
         found = self._found(digest)
-        return found[1].size if found else None
+        return found.size if found else None
 
     def read(self, digest: Digest, most: int = MANIFEST_BYTES_MAX) -> bytes | None:
         """A blob of at most `most` bytes, or None. Raises WrongDigest, BrokenLayout."""
@@ -100,7 +92,7 @@ class LayoutTarWriter:
 
     def put_entry(self, entry: Entry) -> None:
         """Name a manifest that is there; it takes the place of the one of its name."""
-        with self._lock, reading_index():
+        with self._lock:
             after = index.merged(self._index, [entry])
             if after != self._index:
                 self._begun()
@@ -138,11 +130,11 @@ class LayoutTarWriter:
             self._draft = draft
         return self._draft
 
-    def _found(self, digest: Digest) -> tuple[int, Stretch] | None:
+    def _found(self, digest: Digest) -> Extent | None:
         name = blob_name(digest)
         for each in (self._draft, self._old):
             if each and (stretch := each.members.get(name)):
-                return each.file, stretch
+                return Extent(each.file, stretch.start, stretch.size)
         return None
 
     def _standing(self) -> tuple[int, int, int] | None:

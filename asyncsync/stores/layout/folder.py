@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -21,7 +20,15 @@ from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.stores.layout import index
-from asyncsync.stores.layout.index import Entry
+from asyncsync.stores.layout.extent import Extent
+from asyncsync.stores.layout.index import (
+    INDEX_NAME,
+    MARK_BYTES_MAX,
+    MARK_NAME,
+    BrokenLayout,
+    Entry,
+    check_mark,
+)
 from asyncsync.stores.layout.writing import (
     WORKSHOP,
     BlobWriter,
@@ -32,31 +39,9 @@ from asyncsync.stores.layout.writing import (
     within,
 )
 
-__all__ = ["BlobWriter", "BrokenLayout", "Entry", "Extent", "LayoutFolder", "WrongDigest"]
-
-MARK_NAME = "oci-layout"
-INDEX_NAME = "index.json"
-MARK_BYTES_MAX = 64 * 1024
 # What a folder may hold that is to become a layout: what a writer that was killed leaves, and what
 # a fresh file system brings.
 _ON_THE_WAY = frozenset({"blobs", INDEX_NAME, WORKSHOP, "lost+found"})
-
-
-class BrokenLayout(ValueError):
-    """A file of the layout is not what a layout has there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Where the bytes of a blob are: in an open file, from `start`, so many."""
-
-    file: int
-    start: int
-    size: int
-
-    def read(self, at: int, count: int) -> bytes:
-        """At most `count` bytes of the blob from `at`; none at its end. Raises OSError."""
-        return os.pread(self.file, max(0, min(count, self.size - at)), self.start + at)
 
 
 class LayoutFolder:
@@ -161,13 +146,11 @@ class LayoutFolder:
 
     def entries(self) -> tuple[Entry, ...]:
         """What the index names, as it stands now. Raises BrokenLayout."""
-        with reading_index():
-            return index.parse(self._index())
+        return index.parse(self._index())
 
     def entry(self, name: str) -> Entry | None:
         """What the index names so, as it stands now. Raises BrokenLayout."""
-        with reading_index():
-            return index.named(self._index(), name)
+        return index.named(self._index(), name)
 
     def put_entry(self, entry: Entry) -> None:
         """Name a manifest that is there, on the disk when this returns. Raises BrokenLayout.
@@ -209,8 +192,7 @@ class LayoutFolder:
     def _change(self, how: Callable[[bytes], bytes]) -> None:
         self._sweep()
         before = self._index()
-        with reading_index():
-            after = how(before)
+        after = how(before)
         if after != before:
             _replace(self._real, INDEX_NAME, after)
 
@@ -219,17 +201,6 @@ class LayoutFolder:
             if not self._swept:
                 sweep(self._real)
                 self._swept = True
-
-
-@contextmanager
-def reading_index() -> Iterator[None]:
-    """Turn what is wrong with an index into BrokenLayout."""
-    try:
-        yield
-    except BrokenLayout:
-        raise
-    except ValueError as error:
-        raise BrokenLayout(f"{INDEX_NAME}: {error}") from None
 
 
 def _check_blobs(path: Path, name: str) -> None:
@@ -263,22 +234,6 @@ def _make(path: Path, name: str) -> None:
         with within(path, "blobs", "sha256"):
             pass
         _replace(path, MARK_NAME, index.MARK)
-
-
-def check_mark(data: bytes | None, name: str) -> None:
-    """Raise ConfigurationError unless `data`, an oci-layout, is that of a layout as we know them.
-
-    BrokenLayout if it says nothing.
-    """
-    if data is None:
-        what = f"{name} is no OCI layout: it has no {MARK_NAME}"
-        raise ConfigurationError(f"{what}. Name what an export has written.")
-    version = index.version_of(data)
-    if version is None:
-        raise BrokenLayout(f"{MARK_NAME} does not say a version")
-    if version != "1.0.0":
-        what = f"its version is {shown(version, limit=50)}, and this program knows 1.0.0"
-        raise ConfigurationError(f"{name} is an OCI layout of another kind: {what}.")
 
 
 def _read(path: Path, most: int) -> bytes | None:

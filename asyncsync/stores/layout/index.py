@@ -1,25 +1,36 @@
 """What a layout's two documents say: index.json, which manifests there are and what they are
 called, and oci-layout, that it is one. Pure.
 
-What others wrote into an index stays as they wrote it, also what we do not know.
+What others wrote into an index stays as they wrote it, also what we do not know. Whatever is no
+index raises BrokenLayout, which says what is wrong.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.foreign import shown
 from asyncsync.model.manifest import OCI_INDEX, Descriptor, parse_descriptor
 
+MARK_NAME = "oci-layout"
+MARK_BYTES_MAX = 64 * 1024
+INDEX_NAME = "index.json"
 INDEX_BYTES_MAX = 64 * 1024 * 1024  # some 200,000 images
 EMPTY = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode()
-MARK = b'{"imageLayoutVersion":"1.0.0"}'  # what oci-layout says
+MARK = b'{"imageLayoutVersion":"1.0.0"}'
 REF_NAME = "org.opencontainers.image.ref.name"  # OCI image-spec, “Pre-Defined Annotation Keys”
 _WHOLE_NAME = "io.containerd.image.name"  # beside it, as containerd and BuildKit write
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class BrokenLayout(ValueError):
+    """A file of the layout is not what a layout has there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +51,23 @@ class Entry:
         return self.annotations.get(_WHOLE_NAME) or self.name
 
 
-def version_of(mark: bytes) -> str | None:
-    """What version an oci-layout says, or None if it says none."""
+def check_mark(data: bytes | None, name: str) -> None:
+    """Raise ConfigurationError unless `data`, an oci-layout, is that of a layout as we know them.
+
+    BrokenLayout if it says nothing.
+    """
+    if data is None:
+        what = f"{name} is no OCI layout: it has no {MARK_NAME}"
+        raise ConfigurationError(f"{what}. Name what an export has written.")
+    version = _version(data)
+    if version is None:
+        raise BrokenLayout(f"{MARK_NAME} does not say a version")
+    if version != "1.0.0":
+        what = f"its version is {shown(version, limit=50)}, and this program knows 1.0.0"
+        raise ConfigurationError(f"{name} is an OCI layout of another kind: {what}.")
+
+
+def _version(mark: bytes) -> str | None:
     try:
         match json.loads(mark):
             case {"imageLayoutVersion": str(version)}:
@@ -51,19 +77,31 @@ def version_of(mark: bytes) -> str | None:
     return None
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say of what is wrong which file it is wrong with."""
+    try:
+        yield
+    except ValueError as error:
+        raise BrokenLayout(f"{INDEX_NAME}: {error}") from None
+
+
+@_reading()
 def parse(data: bytes) -> tuple[Entry, ...]:
-    """The entries of an index.json, in its order. Raises ValueError with what is wrong."""
+    """The entries of an index.json, in its order."""
     return tuple(_entry(raw) for raw in _body(data)["manifests"])
 
 
+@_reading()
 def named(data: bytes, name: str) -> Entry | None:
-    """The entry of that name, without reading the others. Raises ValueError with what is wrong."""
+    """The entry of that name, without reading the others."""
     wanted = _key(name, "")
     return next((_entry(raw) for raw in _body(data)["manifests"] if _key_of(raw) == wanted), None)
 
 
+@_reading()
 def merged(data: bytes, entries: Iterable[Entry]) -> bytes:
-    """An index.json with `entries` in it. Raises ValueError if `data` is none.
+    """An index.json with `entries` in it.
 
     An entry takes the place of the one with its name; an unnamed one, of the unnamed one with its
     digest.
@@ -82,8 +120,9 @@ def merged(data: bytes, entries: Iterable[Entry]) -> bytes:
     return _written(body | {"manifests": kept})
 
 
+@_reading()
 def without(data: bytes, gone: Callable[[Entry], bool]) -> bytes:
-    """An index.json without the entries that `gone` says. Raises ValueError if `data` is none."""
+    """An index.json without the entries that `gone` says."""
     body = _body(data)
     kept = [raw for raw in body["manifests"] if not gone(_entry(raw))]
     return _written(body | {"manifests": kept})

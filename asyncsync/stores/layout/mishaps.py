@@ -16,7 +16,8 @@ from asyncsync.model.errors import (
 from asyncsync.model.foreign import shown
 from asyncsync.model.place import Layout
 from asyncsync.stores.layout.archiving import WrittenMeanwhile
-from asyncsync.stores.layout.folder import BrokenLayout, WrongDigest
+from asyncsync.stores.layout.index import BrokenLayout
+from asyncsync.stores.layout.writing import WrongDigest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: of what the file system can hold
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -11,7 +11,8 @@ from anyio import CancelScope, to_thread
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.place import Place
-from asyncsync.stores.layout.folder import Entry, Extent
+from asyncsync.stores.layout.extent import Extent
+from asyncsync.stores.layout.index import Entry
 
 T = TypeVar("T")
 

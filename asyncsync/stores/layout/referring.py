@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import Descriptor, Index, RawManifest, parse_manifest
-from asyncsync.stores.layout.folder import Entry
+from asyncsync.stores.layout.index import Entry
 
 # By what they refer to: what each is called, if it is, and what it is.
 Subjects: TypeAlias = Mapping[Digest, Sequence[tuple[str | None, Descriptor]]]

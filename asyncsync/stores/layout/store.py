@@ -30,12 +30,15 @@ from asyncsync.model.place import Layout, Place
 from asyncsync.model.reference import Reference
 from asyncsync.stores.layout.archive import LayoutTar
 from asyncsync.stores.layout.archiving import LayoutTarWriter
-from asyncsync.stores.layout.folder import BrokenLayout, Entry, Extent, LayoutFolder, WrongDigest
+from asyncsync.stores.layout.extent import Extent
+from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.index import BrokenLayout, Entry
 from asyncsync.stores.layout.mishaps import asking
 from asyncsync.stores.layout.moving import LayoutUpload, Pen, Reading, Writer, chunks
 from asyncsync.stores.layout.naming import Names
 from asyncsync.stores.layout.referring import Subjects, by_subject
 from asyncsync.stores.layout.wholeness import is_whole
+from asyncsync.stores.layout.writing import WrongDigest
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from asyncsync.model.manifest import (
     RawManifest,
     parse_manifest,
 )
-from asyncsync.stores.layout.folder import BrokenLayout, WrongDigest
+from asyncsync.stores.layout.index import BrokenLayout
+from asyncsync.stores.layout.writing import WrongDigest
 
 # As much as the direct way copies of one image; nothing of ours is beyond it.
 _DEPTH_MAX = 5  # four indexes in each other, and an image

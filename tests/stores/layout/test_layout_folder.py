@@ -16,12 +16,9 @@ from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
 from asyncsync.model.platform import Platform
-from asyncsync.stores.layout.folder import (
-    BrokenLayout,
-    Entry,
-    LayoutFolder,
-    WrongDigest,
-)
+from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.index import BrokenLayout, Entry
+from asyncsync.stores.layout.writing import WrongDigest
 
 DATA = b"some bytes"
 HELLO = Digest.of(DATA)
@@ -180,7 +177,8 @@ import sys
 from pathlib import Path
 from asyncsync.model.manifest import OCI_MANIFEST, Descriptor
 from asyncsync.model.digest import Digest
-from asyncsync.stores.layout.folder import Entry, LayoutFolder
+from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.index import Entry
 layout = LayoutFolder.open(Path(sys.argv[1]), create=True)
 print("open", flush=True)
 for number in range(int(sys.argv[3])):

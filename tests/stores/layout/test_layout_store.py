@@ -35,7 +35,8 @@ from asyncsync.model.place import Layout, Registry
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
-from asyncsync.stores.layout.folder import Entry, LayoutFolder
+from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.index import Entry
 from asyncsync.stores.layout.store import LayoutStore, opened
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.direct.transport import DirectTransport

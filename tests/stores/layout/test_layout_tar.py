@@ -17,7 +17,8 @@ from asyncsync.model.manifest import OCI_MANIFEST, Descriptor
 from asyncsync.stores.layout import index
 from asyncsync.stores.layout.archive import LayoutTar
 from asyncsync.stores.layout.archiving import LayoutTarWriter
-from asyncsync.stores.layout.folder import BrokenLayout, Entry, WrongDigest
+from asyncsync.stores.layout.index import BrokenLayout, Entry
+from asyncsync.stores.layout.writing import WrongDigest
 
 DATA = b"some bytes"
 HELLO = Digest.of(DATA)
