@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import re
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from asyncsync.stores.layout.tar_members import Stretch
-from asyncsync.stores.layout.writing import new_locked, to_disk
+from asyncsync.stores.layout.tar_members import BLOCK, Stretch, rounded
+from asyncsync.stores.layout.writing import new_locked, remove_unheld, to_disk, within
 
-_BLOCK = 512  # bytes; all of a tar is made of such
-_RECORD = 20 * _BLOCK  # its length is a multiple of this (POSIX ustar)
+_RECORD = 20 * BLOCK  # its length is a multiple of this (POSIX ustar)
 _COPY_BYTES = 1024 * 1024
+_DRAFTED = re.compile(r"[0-9a-f]{16}")  # as `new_locked` ends a name
 _PREFIX_MAX = 50  # characters of up to 4 bytes: a file's name has at most 255 bytes
 
 
@@ -39,7 +39,7 @@ class TarDraft:
         """A stretch of the file for a member, to be filled or released."""
         with self._lock:
             start = self._end + len(_header(name, size))
-            self._end = start + _rounded(size, _BLOCK)
+            self._end = start + rounded(size)
             return Stretch(start, size)
 
     def fill(self, name: str, gap: Stretch) -> None:
@@ -51,7 +51,7 @@ class TarDraft:
     def release(self, name: str, gap: Stretch) -> None:
         """Give up a stretch: its room is free at once if it is the last, else at the end."""
         with self._lock:
-            if self._end == gap.start + _rounded(gap.size, _BLOCK):
+            if self._end == gap.start + rounded(gap.size):
                 self._end = gap.start - len(_header(name, gap.size))
                 os.ftruncate(self.file, self._end)
 
@@ -70,15 +70,12 @@ class TarDraft:
             gap = self.reserved(name, len(data))
             put_at(self.file, data, gap.start)
             self.fill(name, gap)
-        os.ftruncate(self.file, _rounded(self._end + 2 * _BLOCK, _RECORD))
+        os.ftruncate(self.file, rounded(self._end + 2 * BLOCK, _RECORD))
         os.fsync(self.file)
         os.rename(self._draft, self._path)
         self._finished = True
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with within(self._path.parent) as folder:
             to_disk(folder)
-        finally:
-            os.close(folder)
 
     def _close_gaps(self) -> None:
         """Move every member up to the one before it: no room is lost to what came to nothing.
@@ -93,7 +90,7 @@ class TarDraft:
                 _copy(self.file, stretch, self.file, to.start)
                 put_at(self.file, header, end)
             moved[name] = to
-            end = to.start + _rounded(to.size, _BLOCK)
+            end = to.start + rounded(to.size)
         self.members, self._end = moved, end
         os.ftruncate(self.file, end)
 
@@ -113,15 +110,8 @@ def sweep(path: Path) -> None:
     """Remove what processes that died have left beside `path`."""
     for left in path.parent.iterdir():
         ending = left.name.removeprefix(_prefix(path))
-        if ending == left.name or len(ending) != 16 or set(ending) - set("0123456789abcdef"):
-            continue
-        with suppress(OSError):
-            file = os.open(left, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left.unlink()
-            finally:
-                os.close(file)
+        if ending != left.name and _DRAFTED.fullmatch(ending):
+            remove_unheld(str(left))
 
 
 def _header(name: str, size: int) -> bytes:
@@ -129,10 +119,6 @@ def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
     return info.tobuf(tarfile.PAX_FORMAT)
-
-
-def _rounded(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
 
 
 def put_at(file: int, data: bytes, at: int) -> None:

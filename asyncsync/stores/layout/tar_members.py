@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_BLOCK = 512  # bytes; all of a tar is made of such
+BLOCK = 512  # bytes; all of a tar is made of such
 _LONG_HEADER_MAX = 1024 * 1024  # bytes: a hostile one could claim the whole file for it
 _HEADERS_MAX = 400_000  # a file may have a second one, with its name
 _NUMBER_MAX = 20  # digits
@@ -39,6 +39,11 @@ class Stretch:
     size: int
 
 
+def rounded(size: int, unit: int = BLOCK) -> int:
+    """So much room as whole units of a tar take for `size` bytes."""
+    return -(-size // unit) * unit
+
+
 def members(file: int) -> dict[str, Stretch]:
     """Where each file of a tar is. The last of one name counts, as when a tar is unpacked.
 
@@ -48,17 +53,17 @@ def members(file: int) -> dict[str, Stretch]:
     end, at = os.fstat(file).st_size, 0
     said: dict[str, str] = {}  # by the headers before that of a file
     for _ in range(_HEADERS_MAX):
-        block = os.pread(file, _BLOCK, at)
+        block = os.pread(file, BLOCK, at)
         if at and not block.strip(b"\0"):  # its end, or that of the file
             return found
-        if block == bytes(_BLOCK):
+        if block == bytes(BLOCK):
             return found  # it has nothing
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        start = at + _BLOCK
+        start = at + BLOCK
         if header.type == tarfile.GNUTYPE_SPARSE:
             start = _behind_map(file, block, start)
         size = 0 if header.type in _EMPTY else _number(said.get("size"), header.size)
-        at = start + -(-size // _BLOCK) * _BLOCK
+        at = start + rounded(size)
         if size < 0 or start + size > end:
             raise tarfile.ReadError("it ends before its last file does")
         if header.type == tarfile.GNUTYPE_LONGNAME:
@@ -76,10 +81,10 @@ def _behind_map(file: int, block: bytes, at: int) -> int:
     """Where the bytes of a sparse file begin: behind the rest of its map."""
     more = block[_SPARSE_MORE]
     while more:
-        block = os.pread(file, _BLOCK, at)
-        if len(block) < _BLOCK:
+        block = os.pread(file, BLOCK, at)
+        if len(block) < BLOCK:
             raise tarfile.ReadError("it ends within a map")
-        more, at = block[_MAP_MORE], at + _BLOCK
+        more, at = block[_MAP_MORE], at + BLOCK
     return at
 
 

@@ -66,15 +66,8 @@ def sweep(root: Path) -> None:
     """Remove what processes that died have left. Raises OSError."""
     with within(root, WORKSHOP) as shop:
         for name in os.listdir(shop):
-            if not name.startswith(_NEW):
-                continue
-            with suppress(OSError):  # another one sweeps, too, or it is no file of ours
-                file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _FILE, dir_fd=shop)
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(name, dir_fd=shop)
-                finally:
-                    os.close(file)
+            if name.startswith(_NEW):
+                remove_unheld(name, shop)
 
 
 class Draft:
@@ -82,7 +75,8 @@ class Draft:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._file, self._name = _created(root)
+        with within(root, WORKSHOP) as shop:
+            self._file, self._name = new_locked(_NEW, shop)
 
     def write(self, data: bytes) -> None:
         """Add `data`. Raises OSError, as where the disk is full."""
@@ -160,12 +154,6 @@ class BlobWriter:
         self._draft.close()
 
 
-def _created(root: Path) -> tuple[int, str]:
-    """A new file of the workshop, locked."""
-    with within(root, WORKSHOP) as shop:
-        return new_locked(_NEW, shop)
-
-
 def new_locked(prefix: str, folder: int | None = None) -> tuple[int, str]:
     """A new file, locked, and its name: `prefix` and 16 hex digits, in the open `folder`."""
     while True:
@@ -179,6 +167,17 @@ def new_locked(prefix: str, folder: int | None = None) -> tuple[int, str]:
             os.close(file)
             raise
         os.close(file)  # it was swept before it could be locked
+
+
+def remove_unheld(name: str, folder: int | None = None) -> None:
+    """Remove such a file, in the open `folder`, if nobody holds its lock any more."""
+    with suppress(OSError):  # it is held, another one sweeps, too, or it is no file of ours
+        file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _FILE, dir_fd=folder)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(file)
 
 
 def to_disk(folder: int) -> None:
