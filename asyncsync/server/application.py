@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from aiohttp import web
-from anyio import CapacityLimiter, fail_after
+from anyio import fail_after
 
 from asyncsync.model.foreign import shown
 from asyncsync.server import paths
@@ -15,10 +15,11 @@ from asyncsync.server.access import Access
 from asyncsync.server.blobs import Blobs
 from asyncsync.server.catalog import Catalog
 from asyncsync.server.changes import Changes
+from asyncsync.server.disk import Disk
 from asyncsync.server.errors import Code, Refused, of_the_disk
 from asyncsync.server.limits import Limits
 from asyncsync.server.manifests import Manifests
-from asyncsync.server.sending import ALWAYS
+from asyncsync.server.sending import ALWAYS, letting_go
 from asyncsync.server.uploads import Uploads
 from asyncsync.stores.layout.folder import LayoutFolder
 from asyncsync.stores.layout.index import BrokenLayout
@@ -72,7 +73,7 @@ class Application:
         limits: Limits,
         tell: Tell,
     ) -> None:
-        disk = CapacityLimiter(_DISK_THREADS)
+        disk = Disk(_DISK_THREADS)
         changes = Changes()
         self.catalog = Catalog(folder)
         self.uploads = Uploads(folder, limits, disk)
@@ -112,14 +113,9 @@ class Application:
 
         Raises ConnectionError.
         """
-        try:
-            with fail_after(self._idle_seconds):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError("nobody reads what was asked for") from None
+        with letting_go(request), fail_after(self._idle_seconds):
+            await response.prepare(request)
+            await response.write_eof()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._access.check(request.headers.get("Authorization"))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from aiohttp import web
-from anyio import CapacityLimiter, to_thread
 
 from asyncsync.model.digest import Digest
 from asyncsync.server import paths
 from asyncsync.server.catalog import Catalog
 from asyncsync.server.changes import Changes
+from asyncsync.server.disk import Disk
 from asyncsync.server.errors import Code, Refused, blob_unknown
 from asyncsync.server.limits import Limits
 from asyncsync.server.sending import content_headers, not_modified, part_of, send_file
 from asyncsync.stores.layout.folder import LayoutFolder
-
-T = TypeVar("T")
 
 _OCTETS = "application/octet-stream"
 
@@ -37,14 +33,14 @@ class Blobs:
         catalog: Catalog,
         changes: Changes,
         limits: Limits,
-        disk: CapacityLimiter,
+        disk: Disk,
     ) -> None:
         self._folder, self._catalog, self._changes = folder, catalog, changes
         self._limits, self._disk = limits, disk
 
     async def head(self, at: paths.Blob) -> web.StreamResponse:
         """HEAD: whether it is there, and how large."""
-        size = await self._on_disk(lambda: self._folder.size(at.digest))
+        size = await self._disk(lambda: self._folder.size(at.digest))
         if size is None:
             raise blob_unknown(at.digest)
         headers = content_headers(at.digest, _OCTETS, size) | {"Accept-Ranges": "bytes"}
@@ -52,7 +48,7 @@ class Blobs:
 
     async def get(self, request: web.BaseRequest, at: paths.Blob) -> web.StreamResponse:
         """GET: all of it, or a part. Its bytes are not hashed here; whoever asks does so."""
-        found = await self._on_disk(lambda: self._file(at.digest))
+        found = await self._disk(lambda: self._file(at.digest))
         if found is None:
             raise blob_unknown(at.digest)
         path, size = found
@@ -79,20 +75,17 @@ class Blobs:
     async def delete(self, at: paths.Blob) -> web.StreamResponse:
         """DELETE: remove it, unless an image needs it: it would be gone for all repositories."""
         async with self._changes.alone():
-            by = await self._on_disk(lambda: self._catalog.needed_by(at.digest))
+            by = await self._disk(lambda: self._catalog.needed_by(at.digest))
             if by is not None:
                 what = f"{at.digest} is part of {by}; delete that one first"
                 raise Refused(409, Code.DENIED, what)
-            if await self._on_disk(lambda: self._catalog.lists(at.digest)):
+            if await self._disk(lambda: self._catalog.lists(at.digest)):
                 what = f"{at.digest} is a manifest; delete it as one"
                 raise Refused(409, Code.DENIED, what)
-            if not await self._on_disk(lambda: self._catalog.drop_blob(at.digest)):
+            if not await self._disk(lambda: self._catalog.drop_blob(at.digest)):
                 raise blob_unknown(at.digest)
         return web.Response(status=202)
 
     def _file(self, digest: Digest) -> tuple[Path, int] | None:
         path, size = self._folder.blob(digest), self._folder.size(digest)
         return None if path is None or size is None else (path, size)
-
-    async def _on_disk(self, work: Callable[[], T]) -> T:
-        return await to_thread.run_sync(work, limiter=self._disk)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import (
@@ -24,6 +23,7 @@ from asyncsync.model.manifest import (
 from asyncsync.server import bodies, paths
 from asyncsync.server.catalog import Catalog
 from asyncsync.server.changes import Changes
+from asyncsync.server.disk import Disk
 from asyncsync.server.errors import (
     Code,
     Refused,
@@ -34,8 +34,6 @@ from asyncsync.server.errors import (
 from asyncsync.server.limits import Limits
 from asyncsync.server.sending import content_headers, not_modified
 
-T = TypeVar("T")
-
 _CHANGES_AT_ONCE = 8
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _PAGE_BYTES_MAX = 3 * 1024 * 1024  # of referrers: such a page is a manifest to its reader
@@ -44,17 +42,15 @@ _PAGE_BYTES_MAX = 3 * 1024 * 1024  # of referrers: such a page is a manifest to 
 class Manifests:
     """The manifests of a layout, by tag and by digest."""
 
-    def __init__(
-        self, catalog: Catalog, changes: Changes, limits: Limits, disk: CapacityLimiter
-    ) -> None:
+    def __init__(self, catalog: Catalog, changes: Changes, limits: Limits, disk: Disk) -> None:
         self._catalog, self._changes = catalog, changes
         self._limits, self._disk = limits, disk
         # Who changes the index waits for other processes that do; those who read must not.
-        self._index = CapacityLimiter(_CHANGES_AT_ONCE)
+        self._index = Disk(_CHANGES_AT_ONCE)
 
     async def get(self, request: web.BaseRequest, at: paths.Manifest) -> web.StreamResponse:
         """GET, HEAD: what a tag or digest stands for, whatever Accept says: there is no other."""
-        raw = await self._on_disk(lambda: self._read(at))
+        raw = await self._disk(lambda: self._read(at))
         if raw is None:
             raise manifest_unknown(at.repository, at.reference)
         if unchanged := not_modified(request, raw.digest):
@@ -71,20 +67,19 @@ class Manifests:
         )
         said = request.headers.get("Content-Type", "").partition(";")[0].strip()
         try:
-            raw = await self._on_disk(lambda: _named(said, data, at.reference))
-            parsed = await self._on_disk(lambda: parse_manifest(raw))
+            raw = await self._disk(lambda: _named(said, data, at.reference))
+            parsed = await self._disk(lambda: parse_manifest(raw))
         except ValueError as error:
             raise manifest_invalid(str(error)) from None
         name = None if isinstance(at.reference, Digest) else f"{at.repository}:{at.reference}"
         # Shielded: a client that goes away now leaves all of it, or nothing.
         with CancelScope(shield=True):
             async with self._changes.together():
-                if lacks := await self._on_disk(lambda: self._catalog.lacks(parsed)):
+                if lacks := await self._disk(lambda: self._catalog.lacks(parsed)):
                     what = "blob or manifest unknown to the registry"
                     details = map(str, lacks)
                     raise Refused(404, Code.MANIFEST_BLOB_UNKNOWN, what, details=details)
-                put = partial(self._catalog.put, raw, parsed, name)
-                await to_thread.run_sync(put, limiter=self._index)
+                await self._index(lambda: self._catalog.put(raw, parsed, name))
         headers = {
             "Location": f"/v2/{at.repository}/manifests/{raw.digest}",
             "Docker-Content-Digest": str(raw.digest),
@@ -98,29 +93,27 @@ class Manifests:
         async with self._changes.alone():
             reference = at.reference
             if isinstance(reference, str):
-                dropped = partial(self._catalog.drop_tag, at.repository, reference)
-                if not await to_thread.run_sync(dropped, limiter=self._index):
+                if not await self._index(partial(self._catalog.drop_tag, at.repository, reference)):
                     raise manifest_unknown(at.repository, reference)
                 return web.Response(status=202)
-            found = await self._on_disk(lambda: self._catalog.find(at.repository, reference))
+            found = await self._disk(lambda: self._catalog.find(at.repository, reference))
             if found is None:
                 raise manifest_unknown(at.repository, reference)
-            by = await self._on_disk(lambda: self._catalog.needed_by(reference))
+            by = await self._disk(lambda: self._catalog.needed_by(reference))
             if by is not None:
                 what = f"{reference} is part of {by}; delete that one first"
                 raise Refused(409, Code.DENIED, what)
-            gone = partial(self._catalog.drop_digest, at.repository, reference)
-            await to_thread.run_sync(gone, limiter=self._index)
+            await self._index(partial(self._catalog.drop_digest, at.repository, reference))
         return web.Response(status=202)
 
     async def repositories(self, request: web.BaseRequest) -> web.StreamResponse:
         """GET: the repositories, in pages where `n` asks for them."""
-        page, headers = _page_of(await self._on_disk(self._catalog.repositories), request)
+        page, headers = _page_of(await self._disk(self._catalog.repositories), request)
         return web.json_response({"repositories": page}, headers=headers)
 
     async def tags(self, request: web.BaseRequest, at: paths.Tags) -> web.StreamResponse:
         """GET: the tags of a repository, in pages where `n` asks for them."""
-        found = await self._on_disk(lambda: self._catalog.tags(at.repository))
+        found = await self._disk(lambda: self._catalog.tags(at.repository))
         if found is None:
             raise Refused(404, Code.NAME_UNKNOWN, f"there is no repository {at.repository}")
         page, headers = _page_of(found, request)
@@ -129,7 +122,7 @@ class Manifests:
     async def referrers(self, request: web.BaseRequest, at: paths.Referrers) -> web.StreamResponse:
         """GET: what refers to a manifest, whether that is there or not."""
         wanted, last = request.query.get("artifactType"), request.query.get("last")
-        page, more = await self._on_disk(lambda: self._page(at, wanted, last))
+        page, more = await self._disk(lambda: self._page(at, wanted, last))
         headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
         if more:
             kept = {"artifactType": wanted} if wanted else {}
@@ -158,9 +151,6 @@ class Manifests:
     def _read(self, at: paths.Manifest) -> RawManifest | None:
         found = self._catalog.find(at.repository, at.reference)
         return self._catalog.read(found) if found else None
-
-    async def _on_disk(self, work: Callable[[], T]) -> T:
-        return await to_thread.run_sync(work, limiter=self._disk)
 
 
 def _page_of(found: list[str], request: web.BaseRequest) -> tuple[list[str], dict[str, str]]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 from aiohttp import web
-from anyio import CapacityLimiter, fail_after, to_thread
+from anyio import fail_after
 
 from asyncsync.model.digest import Digest
+from asyncsync.server.disk import Disk
 from asyncsync.server.ranges import asked
-
-T = TypeVar("T")
 
 ALWAYS = {
     "Server": "asyncsync",
@@ -60,19 +60,15 @@ async def send_file(
     status: int,
     headers: Mapping[str, str],
     idle_seconds: float,
-    disk: CapacityLimiter,
+    disk: Disk,
 ) -> web.StreamResponse:
     """Answer with a part of a file. Raises ConnectionError if its reader goes, or does not read.
 
     Not aiohttp's FileResponse: it makes ETags and types of its own, may send another file (`.gz`),
     and waits for a reader for ever.
     """
-
-    async def on_disk(work: Callable[[], T]) -> T:
-        return await to_thread.run_sync(work, limiter=disk)
-
-    file = await on_disk(lambda: path.open("rb"))
-    try:
+    file = await disk(lambda: path.open("rb"))
+    with file, letting_go(request):
         response = web.StreamResponse(status=status, headers=headers)
         await response.prepare(request)
         by_kernel = request.transport is not None and not request.secure
@@ -84,18 +80,23 @@ async def send_file(
                     by_kernel = await _sendfile(request, file, at, count)
                     sent = count if by_kernel else 0
                 else:
-                    data = await on_disk(lambda: _read(file, at, min(_CHUNK_BYTES, count)))  # noqa: B023
+                    data = await disk(lambda: _read(file, at, min(_CHUNK_BYTES, count)))  # noqa: B023
                     await response.write(data)
                     sent = len(data)
             at += sent
         await response.write_eof()
+    return response
+
+
+@contextmanager
+def letting_go(request: web.BaseRequest) -> Iterator[None]:
+    """Let go of a client who takes nothing in time (TimeoutError). Raises ConnectionError."""
+    try:
+        yield
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("nobody reads what was asked for") from None
-    finally:
-        file.close()
-    return response
 
 
 async def _sendfile(request: web.BaseRequest, file: IO[bytes], at: int, count: int) -> bool:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
-from typing import TypeVar
 
 from aiohttp import web
-from anyio import CancelScope, CapacityLimiter, Lock, current_time, to_thread
+from anyio import CancelScope, Lock, current_time
 
 from asyncsync.model.digest import Digest
 from asyncsync.server import bodies, paths
+from asyncsync.server.disk import Disk
 from asyncsync.server.errors import Code, Refused, digest_invalid, upload_unknown
 from asyncsync.server.limits import Limits
 from asyncsync.server.ranges import chunk, received
 from asyncsync.stores.layout.folder import LayoutFolder
 from asyncsync.stores.layout.writing import BlobWriter, WrongDigest
-
-T = TypeVar("T")
 
 _BUSY_SECONDS = 60.0  # one that was touched since then is not given up for a new one
 _RETRY_SECONDS = 10  # what a client is told that finds no room
@@ -73,7 +71,7 @@ class _Upload:
 class Uploads:
     """All uploads of a server, by id. Their number is bounded, and they expire."""
 
-    def __init__(self, folder: LayoutFolder, limits: Limits, disk: CapacityLimiter) -> None:
+    def __init__(self, folder: LayoutFolder, limits: Limits, disk: Disk) -> None:
         self._folder, self._limits, self._disk = folder, limits, disk
         self._under_way: dict[str, _Upload] = {}
 
@@ -86,7 +84,7 @@ class Uploads:
             # A layout has its blobs for all repositories, so what is there can be mounted, whatever
             # `from` says: whoever may come in may read them all anyway.
             digest = paths.digest(mounted)
-            if await self._on_disk(lambda: self._folder.blob(digest)) is not None:
+            if await self._disk(lambda: self._folder.blob(digest)) is not None:
                 return _created(at.repository, digest)
         elif (named := request.query.get("digest")) is not None:
             return await self._at_once(request, at.repository, paths.digest(named))
@@ -194,7 +192,7 @@ class Uploads:
             async for part in parts:
                 writer = await self._writer(upload, algorithm)
                 try:
-                    await self._on_disk(lambda: writer.write(part))  # noqa: B023  awaited here
+                    await self._disk(lambda: writer.write(part))  # noqa: B023  awaited here
                 except OSError:  # half of it may be written: what its offset says is not true
                     self._forget(upload)
                     raise
@@ -202,14 +200,14 @@ class Uploads:
     async def _commit(self, upload: _Upload, digest: Digest) -> None:
         writer = await self._writer(upload, digest.algorithm)
         try:
-            await self._on_disk(lambda: writer.commit(digest))
+            await self._disk(lambda: writer.commit(digest))
         except WrongDigest as error:
             raise digest_invalid(error) from None
 
     async def _writer(self, upload: _Upload, algorithm: str) -> BlobWriter:
         if upload.writer is None:
             made = self._folder.writing(algorithm)
-            upload.writer = await self._on_disk(lambda: upload.file.enter_context(made))
+            upload.writer = await self._disk(lambda: upload.file.enter_context(made))
         return upload.writer
 
     def _give_up(self, before: float) -> None:
@@ -220,9 +218,6 @@ class Uploads:
     def _forget(self, upload: _Upload) -> None:
         self._under_way.pop(upload.id, None)
         upload.close()
-
-    async def _on_disk(self, work: Callable[[], T]) -> T:
-        return await to_thread.run_sync(work, limiter=self._disk)
 
 
 def _headers(upload: _Upload) -> dict[str, str]:
