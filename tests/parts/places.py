@@ -21,6 +21,7 @@ from asyncsync.model.errors import (
     CopyError,
     DigestMismatch,
     NotFound,
+    RefusedByTarget,
     RegistryUnavailable,
     TypeRefused,
     Where,
@@ -196,7 +197,8 @@ class MemoryTarget(Shelf):
     they came. `stalls`: the next upload takes so many bytes, and then nothing happens any more.
     `hangs`: it never answers to the end of an upload. `after_manifest`: it mounts only what a
     manifest names. `refuses`: types of manifests that it takes not. `loses`: blobs that it forgets
-    once, when their manifest comes. `failing`: what the next puts raise. `closed`: it begins no
+    once, when their manifest comes. `wants_subjects`: it takes nothing that refers to what it does
+    not have. `failing`: what the next puts raise. `closed`: it begins no
     upload. `done`: what it did.
     """
 
@@ -209,6 +211,7 @@ class MemoryTarget(Shelf):
     stalls: int | None = None
     refuses: frozenset[str] = frozenset()
     loses: set[Digest] = field(default_factory=set)
+    wants_subjects: bool = False
     failing: deque[CopyError] = field(default_factory=deque)
     closed: bool = False
     done: list[str] = field(default_factory=list)
@@ -245,6 +248,9 @@ class MemoryTarget(Shelf):
         if manifest.media_type in self.refuses:
             raise TypeRefused(f"{ref.place} takes no {manifest.media_type}", where)
         parsed = parse_manifest(manifest)
+        subject = parsed.subject.digest if parsed.subject else None
+        if self.wants_subjects and subject and ref.by_digest(subject) not in self.manifests:
+            raise RefusedByTarget(f"{ref.place} has no {subject}", where)
         if isinstance(parsed, Index):
             assert all(ref.by_digest(child.digest) in self.manifests for child in parsed.manifests)
         else:
@@ -257,7 +263,6 @@ class MemoryTarget(Shelf):
                 raise BlobsUnknown(f"{ref.place} lacks a blob", where).naming(tuple(lacks))
         self.hold(ref, manifest)
         self.done.append(f"put {ref.tag if ref.digest is None else ref.digest}")
-        subject = subject_of(Node.parse(manifest))
         return Taken(manifest.digest, subject if self.lists else None)
 
     def mounts_after_manifest(self, place: Registry) -> bool:

@@ -35,7 +35,7 @@ from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.adapting import without_attestations
 from asyncsync.transports.direct.choosing import known_by_root
-from asyncsync.transports.direct.graph import Graph, Node
+from asyncsync.transports.direct.graph import Graph, Node, levels
 from asyncsync.transports.direct.walking import walk
 
 SOURCE = Reference.parse("s.example/team/a:1")
@@ -144,8 +144,8 @@ def test_manifests_go_from_leaf_to_root_and_subjects_before_those_that_refer_to_
     inner = listing(entry(B, "linux/arm64"), about(B, ABOUT_B))
     outer = listing(about(A, ABOUT_A), entry(A, "linux/amd64"), entry(inner))
     graph = graph_of(outer, Served(A, B, ABOUT_A, ABOUT_B, inner))
-    levels = [{node.raw.digest for node in level} for level in graph.levels()]
-    assert levels == [
+    sets = [{node.raw.digest for node in level} for level in levels(graph.root)]
+    assert sets == [
         {A.digest, B.digest},
         {ABOUT_A.digest, ABOUT_B.digest},
         {inner.digest},
@@ -170,7 +170,7 @@ def test_no_manifest_is_put_before_what_it_names(data: st.DataObject) -> None:
     root = made[-1][0]
     graph = graph_of(root, Served(*(each for level in made for each in level)))
     seen: set[Digest] = set()
-    for level in graph.levels():
+    for level in levels(graph.root):
         for node in level:
             assert {child.digest for child in node.named} <= seen
         seen |= {node.raw.digest for node in level}

@@ -116,6 +116,27 @@ def registries() -> Registries:
     return found
 
 
+async def test_what_refers_to_an_image_is_put_behind_it(registries: Registries) -> None:
+    """GitLab refuses it before, and a statement about an image has less to move than that."""
+    image = manifests.packed("amd", manifests.blob("much" * 100, "application/x-layer"))
+    said = manifests.statement(image)
+    index = manifests.listing(manifests.about(image, said), manifests.entry(image, "linux/amd64"))
+    registries.put(index, job(), image, said)
+    statement = f"statement about {image.digest}".encode()
+    registries.source.put(job().source, index, (b"much" * 100, statement))
+    registries.target.wants_subjects = True
+    assert await registries.copy(job()) == Copied(index.digest)
+
+
+async def test_a_manifest_that_several_name_is_put_once(registries: Registries) -> None:
+    both = manifests.listing(manifests.entry(AMD), manifests.entry(ARM))
+    one = manifests.listing(manifests.entry(AMD))
+    whole = manifests.listing(manifests.entry(both), manifests.entry(one))
+    registries.put(whole, job(), both, one, AMD, ARM)
+    assert await registries.copy(job()) == Copied(whole.digest)
+    assert registries.target.done.count(f"put {AMD.digest}") == 1
+
+
 async def test_an_image_arrives_whole_and_its_tag_last(registries: Registries) -> None:
     copied = await registries.copy(job())
     assert copied == Copied(INDEX.digest)

@@ -88,18 +88,14 @@ class Graph:
 
     def nodes(self) -> tuple[Node, ...]:
         """Its manifests and what they name, in the same order."""
-        return tuple(node for level in self.levels() for node in level)
-
-    def levels(self) -> tuple[tuple[Node, ...], ...]:
-        """Its manifests by what has to be in place before them: those of one level go at once."""
-        return levels(self.root)
+        return tuple(node for level in levels(self.root) for node in level)
 
 
 def levels(root: Node) -> tuple[tuple[Node, ...], ...]:
-    """The nodes under `root`, each once: children before parents, subjects before referrers.
+    """`root` and all under it, each once: children before parents, subjects before referrers.
 
-    GitLab refuses a subject that is not there yet; most registries refuse an index without its
-    children.
+    Those of one level can be put at once; the last level is `root` alone. GitLab refuses a subject
+    that is not there yet; most registries refuse an index without its children.
     """
     nodes: dict[Digest, Node] = {}
     waiting = [root]

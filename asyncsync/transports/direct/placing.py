@@ -37,15 +37,17 @@ class Placing:
 
     async def put(self, node: Node, ref: Reference) -> Taken:
         """See that all of `node` is at the target, under `ref`. Raises CopyError."""
+        *below, _ = levels(node)
+        for level in below:
+            await every(self._place(each, ref.by_digest(each.raw.digest)) for each in level)
+        return await self._place(node, ref)
+
+    async def _place(self, node: Node, ref: Reference) -> Taken:
+        """See that one manifest is there with its blobs; what else it names is there before it."""
         if self.update and ref.digest and await self.has(ref):
             self._stands(node, ref)
             return Taken(ref.digest)
-        await every(
-            [
-                *(self._bring(blob, ref) for blob in node.blobs),
-                *(self.put(child, ref.by_digest(child.raw.digest)) for child in node.children),
-            ]
-        )
+        await every(self._bring(blob, ref) for blob in node.blobs)
         try:
             taken = await self._put(node, ref)
         except BlobsUnknown as unknown:
@@ -63,8 +65,8 @@ class Placing:
         self._tell(blob, await self.blobs.bring(self._need(blob, ref), self.relay))
 
     def _stands(self, node: Node, ref: Reference) -> None:
-        """Tell of all that `node` is made of: it is there, from before or from another image."""
-        for blob in (blob for level in levels(node) for part in level for blob in part.blobs):
+        """Tell of the blobs of `node`: they are there, from before or from another image."""
+        for blob in node.blobs:
             ours = self.blobs.known(ref.by_digest(blob.digest))
             self._tell(blob, Brought.SHARED if ours else Brought.THERE)
 
