@@ -125,6 +125,11 @@ class Index:
         return self.manifests
 
     @property
+    def listed_type(self) -> str | None:
+        """Its artifact type in a list of referrers (distribution-spec, “Listing Referrers”)."""
+        return self.artifact_type
+
+    @property
     def images(self) -> tuple[Descriptor, ...]:
         """The children that can be run: attestations have the platform `unknown/unknown`."""
         return tuple(
@@ -160,6 +165,11 @@ class ImageManifest:
     def parts(self) -> tuple[Descriptor, ...]:
         """What has to be there with it. Foreign layers are where their publisher has them."""
         return (self.config, *(layer for layer in self.layers if not layer.is_foreign))
+
+    @property
+    def listed_type(self) -> str | None:
+        """The same; without one of its own, that of its config."""
+        return self.artifact_type or self.config.media_type
 
 
 def told_type(data: bytes) -> str:
@@ -209,6 +219,17 @@ def parse_manifest(raw: RawManifest) -> Index | ImageManifest:
         _text(body.get("artifactType")),
         annotations,
     )
+
+
+def listed(raw: RawManifest, parsed: Index | ImageManifest) -> dict[str, Any]:
+    """What a list of referrers says of one (distribution-spec, “Listing Referrers”), for JSON."""
+    return {
+        "mediaType": raw.media_type,
+        "digest": str(raw.digest),
+        "size": len(raw.data),
+        **({"artifactType": parsed.listed_type} if parsed.listed_type else {}),
+        **({"annotations": dict(parsed.annotations)} if parsed.annotations else {}),
+    }
 
 
 def _descriptors(body: Mapping[str, Any], key: str, most: int) -> tuple[Descriptor, ...]:

@@ -6,7 +6,6 @@ It blocks, as the layout does: callers hop to threads.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from asyncsync.model.manifest import (
     ImageManifest,
     Index,
     RawManifest,
+    listed,
     parse_manifest,
     told_type,
 )
@@ -123,8 +123,10 @@ class Catalog:
             kin = self._kin_of(manifest)
             if kin is None or kin.subject != subject:
                 continue
-            if (raw := self.read(manifest)) is not None:
-                yield _referrer(raw)
+            raw = self.read(manifest)
+            parsed = raw and _parsed(raw)
+            if raw and parsed:
+                yield listed(raw, parsed)
 
     def needed_by(self, digest: Digest) -> Digest | None:
         """A manifest that cannot be without `digest`, if there is one."""
@@ -292,23 +294,3 @@ def _parsed(raw: RawManifest) -> Index | ImageManifest | None:
 def _kin(parsed: Index | ImageManifest) -> _Kin:
     children = tuple(map(_bare, parsed.manifests)) if isinstance(parsed, Index) else ()
     return _Kin(parsed.subject.digest if parsed.subject else None, children)
-
-
-def _body(data: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _referrer(raw: RawManifest) -> dict[str, Any]:
-    body = _body(raw.data)
-    config = body.get("config")
-    of_config = config.get("mediaType") if isinstance(config, dict) else None
-    more = {
-        "artifactType": body.get("artifactType") or of_config,
-        "annotations": body.get("annotations"),
-    }
-    named = {"mediaType": raw.media_type, "digest": str(raw.digest), "size": len(raw.data)}
-    return named | {key: value for key, value in more.items() if value}

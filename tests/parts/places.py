@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
@@ -33,17 +34,22 @@ from asyncsync.model.manifest import (
     Index,
     RawManifest,
     Taken,
+    listed,
     parse_manifest,
 )
 from asyncsync.model.place import Registry
 from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.contracts import Content, Upload
-from asyncsync.transports.direct.fallback import described
 from asyncsync.transports.direct.graph import Node
 from parts.manifests import raw
 
 SOURCE, TARGET = Registry("s.example"), Registry("t.example")
 MIRROR = Registry("m.example")
+
+
+def described(node: Node) -> dict[str, Any]:
+    """What a list says of a referrer."""
+    return listed(node.raw, node.parsed)
 
 
 def subject_of(node: Node) -> Digest | None:
@@ -95,11 +101,11 @@ class Shelf:
         if self.lists:
             held = self.manifests.items()
             nodes = [Node.parse(each) for at, each in held if at == ref.by_digest(each.digest)]
-            listed = [described(node) for node in nodes if subject_of(node) == ref.digest]
+            about = [described(node) for node in nodes if subject_of(node) == ref.digest]
         else:
             page = self.manifests.get(ref.by_tag(referrers_tag(ref.digest)))
-            listed = json.loads(page.data).get("manifests", []) if page else []
-        page = raw(OCI_INDEX, {"manifests": listed})
+            about = json.loads(page.data).get("manifests", []) if page else []
+        page = raw(OCI_INDEX, {"manifests": about})
         return Node.parse(page).named
 
     def instead(self, ref: Reference) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from anyio import create_task_group
 from parts import manifests
-from parts.places import TARGET, Listener, MemoryTarget
+from parts.places import TARGET, Listener, MemoryTarget, described
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import BlobsUnknown, DigestMismatch, RefusedByTarget, Where
@@ -18,7 +18,7 @@ from asyncsync.model.manifest import OCI_INDEX, RawManifest, Taken
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
-from asyncsync.transports.direct.fallback import WRITES_MAX, Fallbacks, described, extended
+from asyncsync.transports.direct.fallback import WRITES_MAX, Fallbacks, extended
 from asyncsync.transports.direct.graph import Node
 from asyncsync.transports.stepping import Steps
 

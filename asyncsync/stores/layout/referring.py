@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from asyncsync.model.digest import Digest
-from asyncsync.model.manifest import Descriptor, Index, RawManifest, parse_manifest
+from asyncsync.model.manifest import Descriptor, RawManifest, parse_manifest
 from asyncsync.stores.layout.index import Entry
 
 # By what they refer to: what each is called, if it is, and what it is.
@@ -25,9 +25,6 @@ def by_subject(entries: Iterable[Entry], read: Callable[[Digest], bytes | None])
         except ValueError:  # damaged, or no manifest: whoever wants it hears of it
             continue
         if parsed.subject:
-            kind = parsed.artifact_type
-            if kind is None and not isinstance(parsed, Index):
-                kind = parsed.config.media_type
             about = found.setdefault(parsed.subject.digest, [])
-            about.append((entry.whole_name, replace(named, artifact_type=kind)))
+            about.append((entry.whole_name, replace(named, artifact_type=parsed.listed_type)))
     return found

@@ -15,7 +15,7 @@ from anyio import Lock
 from asyncsync.model.digest import Digest, referrers_tag
 from asyncsync.model.errors import BlobsUnknown, DigestMismatch, RefusedByTarget, Where
 from asyncsync.model.job import Step
-from asyncsync.model.manifest import OCI_INDEX, ImageManifest, Index, RawManifest, parse_manifest
+from asyncsync.model.manifest import OCI_INDEX, Index, RawManifest, listed, parse_manifest
 from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.contracts import Target
 from asyncsync.transports.direct.graph import Node
@@ -91,33 +91,18 @@ def extended(
     What others wrote about theirs stays as it is. Raises ValueError where it is no such list.
     """
     body: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-    listed: list[Digest] = []
+    there: list[Digest] = []
     if page is not None:
         parsed = parse_manifest(page)
         if page.media_type != OCI_INDEX or not isinstance(parsed, Index):
             raise ValueError("it is not an index")
         body = json.loads(page.data)
-        listed = [entry.digest for entry in parsed.manifests]
+        there = [entry.digest for entry in parsed.manifests]
     kept = [
-        entry for entry, digest in zip(body["manifests"], listed, strict=True) if digest not in gone
+        entry for entry, digest in zip(body["manifests"], there, strict=True) if digest not in gone
     ]
-    new = {node.raw.digest: described(node) for node in referrers}
-    entries = [*kept, *(entry for digest, entry in new.items() if digest not in listed)]
+    new = {node.raw.digest: listed(node.raw, node.parsed) for node in referrers}
+    entries = [*kept, *(entry for digest, entry in new.items() if digest not in there)]
     return (
         None if entries == body["manifests"] else written(OCI_INDEX, body | {"manifests": entries})
     )
-
-
-def described(node: Node) -> dict[str, Any]:
-    """What such a list says about a referrer (OCI distribution-spec, “Listing Referrers”)."""
-    parsed = node.parsed
-    kind = parsed.artifact_type
-    if kind is None and isinstance(parsed, ImageManifest):
-        kind = parsed.config.media_type
-    return {
-        "mediaType": node.raw.media_type,
-        "digest": str(node.raw.digest),
-        "size": len(node.raw.data),
-        **({"artifactType": kind} if kind else {}),
-        **({"annotations": dict(parsed.annotations)} if parsed.annotations else {}),
-    }
