@@ -82,12 +82,11 @@ def failure(
     answer: Answer, registry: str, *, speaker: str, secrets: Iterable[str], now: float
 ) -> CopyError:
     """The error that an answer is. `speaker` is who gave it; `now` is wall time (Retry-After)."""
-    text = told(answer, secrets)
-    said = f": {text}" if text else ""
+    words = said(answer, secrets)
     where, after = Where(registry), retry_after(answer.headers.get("Retry-After"), now)
-    what = f"{speaker} answered {answer.line}{said}"
+    what = f"{speaker} answered {answer.line}{words}"
     if answer.status in (401, 403):
-        return PermissionDenied(f"{speaker} refuses us ({answer.line}){said}", where)
+        return PermissionDenied(f"{speaker} refuses us ({answer.line}){words}", where)
     if answer.status == 404:
         return NotFound(what, where)
     if answer.status == 429:
@@ -108,9 +107,8 @@ def push_failure(
     """The error that an answer to a push is: `failure`, and what only a target can say."""
     error = failure(answer, registry, speaker=speaker, secrets=secrets, now=now)
     if no_room(answer):
-        text = told(answer, secrets)
-        said = f": {text}" if text else ""
-        return TargetFull(f"{speaker} has no room left ({answer.line}){said}", error.where)
+        what = f"{speaker} has no room left ({answer.line}){said(answer, secrets)}"
+        return TargetFull(what, error.where)
     if _passes(answer):
         return error
     if _IMMUTABLE.search(_words(answer)):
@@ -165,12 +163,12 @@ def blob_missing(ref: Reference) -> NotFound:
 
 def refusal(answer: Answer, otherwise: CopyError) -> CopyError:
     """What it means that a registry takes no manifest; `otherwise` where it means nothing more."""
-    named, said, what, where = codes(answer), told(answer, ()), otherwise.what, otherwise.where
+    named, what, where = codes(answer), otherwise.what, otherwise.where
     if "MANIFEST_BLOB_UNKNOWN" in named:
         return BlobsUnknown(what, where).naming(_digests_in(answer.body))
     if isinstance(otherwise, TargetFull) or (answer.status == 404 and "NAME_UNKNOWN" in named):
         return otherwise
-    if _TYPE_REFUSED.search(said):
+    if _TYPE_REFUSED.search(told(answer, ())):
         return TypeRefused(what, where)
     if isinstance(otherwise, RefusedByTarget) or _passes(answer):
         return otherwise
@@ -203,6 +201,12 @@ def told(answer: Answer, secrets: Iterable[str]) -> str:
         head = _HEAD.match(page)
         text = _TAGS.sub(" ", page[head.end() :] if head else page)
     return shown(text, secrets=secrets, limit=_TEXT_MAX)
+
+
+def said(answer: Answer, secrets: Iterable[str]) -> str:
+    """The same, to stand behind what we say about it; nothing where it says nothing."""
+    text = told(answer, secrets)
+    return f": {text}" if text else ""
 
 
 def retry_after(header: str | None, now: float) -> float | None:

@@ -23,7 +23,7 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.model.place import Registry
-from asyncsync.stores.registry.answers import Answer, codes, failure, push_failure, told
+from asyncsync.stores.registry.answers import Answer, codes, failure, push_failure, said
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.auth import Challenge, choose, parse_challenges, pull_scope
 from asyncsync.stores.registry.certificates import context_for
@@ -199,7 +199,8 @@ class Session:
         async with self._logins.trying(who, f"{ask.method} {ask.scope}"):
             answer = await self._follow(ask, basic(who))
             if answer.status == 401:
-                what = f"{self._place} refuses {named(who)} ({answer.line}){self._said(answer)}"
+                words = f"({answer.line}){said(answer, self._secrets)}"
+                what = f"{self._place} refuses {named(who)} {words}"
                 raise AuthenticationFailed(what, self._where)
         return answer
 
@@ -213,7 +214,7 @@ class Session:
             challenge = _challenge_of(await self._send(ping, self._url(ping), None))
         if challenge is None:
             what = f"{self._place} refuses us ({answer.line}), and does not say how to log in"
-            raise PermissionDenied(f"{what}{self._said(answer)}", self._where)
+            raise PermissionDenied(f"{what}{said(answer, self._secrets)}", self._where)
         return Terms(challenge, terms.scope if terms else ask.scope)
 
     async def _refusal(self, answer: Answer, ask: Ask) -> CopyError:
@@ -221,13 +222,13 @@ class Session:
         who = await self._credentials.find(self._place, ask.repository)
         name, do = f"{self._place}/{ask.repository}", "push to" if ask.writes else "read"
         hint = f". {self.quirks.on_denied}" if ask.writes and self.quirks.on_denied else ""
-        said = f"({answer.line}){self._said(answer)}{hint}"
+        words = f"({answer.line}){said(answer, self._secrets)}{hint}"
         if who is None:  # hidden and missing look alike, on purpose
-            what = f"{name} does not exist, or needs a login {said}"
+            what = f"{name} does not exist, or needs a login {words}"
             return PermissionDenied(what, self._where)
         if who.registry_token:
-            return AuthenticationFailed(f"{self._place} refuses {named(who)} {said}", self._where)
-        what = f"{self._place} takes {named(who)}, but does not let them {do} {name} {said}"
+            return AuthenticationFailed(f"{self._place} refuses {named(who)} {words}", self._where)
+        what = f"{self._place} takes {named(who)}, but does not let them {do} {name} {words}"
         return PermissionDenied(what, self._where)
 
     async def _follow(self, ask: Ask, authorization: str | None) -> Answer:
@@ -311,10 +312,6 @@ class Session:
             warnings = answer.headers.getall("Warning")
             self._notices.take(self._place.host, warnings, self._secrets)
         return answer
-
-    def _said(self, answer: Answer) -> str:
-        text = told(answer, self._secrets)
-        return f": {text}" if text else ""
 
 
 def _challenge_of(answer: Answer) -> Challenge | None:

@@ -23,7 +23,7 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.foreign import shown
 from asyncsync.model.place import Registry
-from asyncsync.stores.registry.answers import Answer, failure, told
+from asyncsync.stores.registry.answers import Answer, failure, said
 from asyncsync.stores.registry.auth import (
     Challenge,
     read_grant,
@@ -148,18 +148,17 @@ class Tokens:
         who, where = wanted.who, Where(self._place.host)
         secrets = (*(who.secrets if who else ()), *self.seen, *self._access.secrets)
         speaker = f"{self._place}'s token server {answer.url.host}"
-        text = told(answer, secrets)
-        said = f" ({answer.line})" + (f": {text}" if text else "")
+        words = f" ({answer.line}){said(answer, secrets)}"
         if answer.status == 200:  # the text may be a token
             return RegistryUnavailable(f"{speaker} gave no token that can be used", where)
         if 300 <= answer.status < 400:
             return CopyError(f"{speaker} redirects, which is not followed with a login", where)
         if who is None and answer.status == 401:
-            return AuthenticationFailed(f"{self._place} wants a login{said}", where)
+            return AuthenticationFailed(f"{self._place} wants a login{words}", where)
         if who and (answer.status == 401 or (answer.status == 400 and who.identity_token)):
-            return AuthenticationFailed(f"{self._place} refuses {named(who)}{said}", where)
+            return AuthenticationFailed(f"{self._place} refuses {named(who)}{words}", where)
         if answer.status == 403:
-            return PermissionDenied(f"{speaker} refuses us{said}", where)
+            return PermissionDenied(f"{speaker} refuses us{words}", where)
         return failure(answer, self._place.host, speaker=speaker, secrets=secrets, now=time.time())
 
 

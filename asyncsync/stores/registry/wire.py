@@ -51,17 +51,16 @@ class Request:
     body: Callable[[], Body] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Streamed(Answer):
     """A good answer whose body is still to come. Whoever gets it closes it."""
 
-    _response: aiohttp.ClientResponse | None = field(default=None, repr=False)
-    _where: Where = field(default=Where(""), repr=False)
-    _idle_seconds: float = 0.0
+    _response: aiohttp.ClientResponse = field(repr=False)
+    _where: Where = field(repr=False)
+    _idle_seconds: float
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes in. Raises CopyError where it breaks off or stands still."""
-        assert self._response is not None  # noqa: S101  only `Wire` makes them
         at = self.url.host_port_subcomponent or self._where.registry
         idle = self._idle_seconds
         with asking(at, self._where, idle_seconds=idle, connect_seconds=CONNECT_SECONDS):
@@ -77,10 +76,10 @@ class Streamed(Answer):
 
     def close(self) -> None:
         """Let the connection go: back to the others if the body was read, else away."""
-        if self._response is not None and not self._response.content.at_eof():
-            self._response.close()
-        elif self._response is not None:
+        if self._response.content.at_eof():
             self._response.release()
+        else:
+            self._response.close()
 
 
 class _Watch:
