@@ -12,7 +12,7 @@ from anyio import Event, create_task_group, wait_all_tasks_blocked
 from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import Descriptor, RawManifest
 from asyncsync.model.reference import Reference
-from asyncsync.transports.direct.contracts import Content
+from asyncsync.stores.content import Content
 from parts.places import MemorySource, MemoryTarget, MemoryUpload
 
 T = TypeVar("T")

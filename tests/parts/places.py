@@ -39,7 +39,8 @@ from asyncsync.model.manifest import (
 )
 from asyncsync.model.place import Registry
 from asyncsync.model.reference import Reference
-from asyncsync.transports.direct.contracts import Content, Upload
+from asyncsync.stores.content import Content
+from asyncsync.transports.direct.contracts import Upload
 from asyncsync.transports.direct.graph import Node
 from parts.manifests import raw
 

@@ -11,6 +11,7 @@ from anyio import CancelScope, to_thread
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.place import Place
+from asyncsync.stores.content import Content
 from asyncsync.stores.layout.extent import Extent
 from asyncsync.stores.layout.index import Entry
 
@@ -61,16 +62,6 @@ class Run(Protocol):
     """Does what blocks in a thread."""
 
     async def __call__(self, call: Callable[[], T], /) -> T: ...
-
-
-class Content(Protocol):
-    """The bytes of a blob, as an upload is given them."""
-
-    @property
-    def digest(self) -> Digest: ...
-    @property
-    def size(self) -> int: ...
-    def read(self, start: int, stop: int) -> AsyncIterator[bytes]: ...
 
 
 class LayoutUpload:

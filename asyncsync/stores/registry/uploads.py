@@ -7,13 +7,11 @@ after an answer that says no to a body: proxies bound them, some registries take
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from collections.abc import Callable
 
 from anyio import move_on_after
 from yarl import URL
 
-from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
@@ -24,6 +22,7 @@ from asyncsync.model.errors import (
     Where,
 )
 from asyncsync.model.reference import Reference
+from asyncsync.stores.content import Content
 from asyncsync.stores.registry.answers import Answer, codes, no_room
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.quirks import Way
@@ -37,21 +36,6 @@ _NEXT_WAY = frozenset({400, 411, 413, 416})
 _OCTETS = {"Content-Type": "application/octet-stream"}  # some answer 415 without a type
 _PASSING = frozenset({408, 425, 429})  # the same may be answered otherwise in a moment
 _TAKEN = frozenset({201, 202, 204})  # a chunk: the spec's 202, ECR's 201, Google's 204
-
-
-class Content(Protocol):
-    """The bytes of a blob, which can be read from any offset, and more than once."""
-
-    @property
-    def digest(self) -> Digest:
-        """What they hash to; the reader checks it before it gives out the last of them."""
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-
-    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Those from `start` up to, without, `stop`."""
 
 
 async def begin(session: Session, ref: Reference, origin: str) -> Upload | None:

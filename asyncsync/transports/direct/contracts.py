@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from asyncsync.model.digest import Digest
 from asyncsync.model.manifest import Descriptor, RawManifest, Taken
 from asyncsync.model.place import Place
 from asyncsync.model.reference import Reference
+from asyncsync.stores.content import Content
 from asyncsync.transports.contracts import Manifests
 
 
@@ -59,21 +59,6 @@ class Source(Manifests, Lists, Protocol):
 
     def instead(self, ref: Reference) -> str:
         """What may be meant by the tag `ref`, which it does not have; in words, or empty."""
-
-
-class Content(Protocol):
-    """The bytes of a blob, which can be read from any offset, and more than once."""
-
-    @property
-    def digest(self) -> Digest:
-        """What they hash to; it is checked before the last of them is given out."""
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-
-    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Those from `start` up to, without, `stop`."""
 
 
 class Upload(Protocol):

@@ -28,7 +28,7 @@ _WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chun
 
 
 class Stream:
-    """The bytes of a blob, read from its source as they are wanted (`contracts.Content`).
+    """The bytes of a blob, read from its source as they are wanted (`stores.content`).
 
     `given`: how many were given out at the most. `failure`: what ended the last reading; whoever
     sends the bytes hears of it only in the words of his own connection.
