@@ -100,6 +100,10 @@ class Page:
         found_at = os.path.abspath(written) if written else None
         self._append("GITHUB_OUTPUT", lambda _: github.outputs(report, found_at))
 
+    def tell_unread(self, why: Sequence[str]) -> None:
+        """Annotate that some reports, each with its reason, are not in what is told of all."""
+        self._annotate([github.unread(why)])
+
     def tell_mistakes(
         self, mistakes: Sequence[Mistake], *, list_name: str, secrets: Iterable[str] = ()
     ) -> None:

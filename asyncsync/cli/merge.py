@@ -47,6 +47,8 @@ def merge(
     """Tell the reports of several runs as one.
 
     REPORT is a file that sync --report wrote; runs that shared a list by --shard leave several.
+    With --plan, one that is missing or damaged is named, and what it would have told is not in
+    place.
 
     \b
     Examples:
@@ -56,7 +58,8 @@ def merge(
         asyncsync merge --plan plan.json 1.json 2.json
 
     \b
-    Exit codes: 0 all images are in place; 1 some are not; 2 a file cannot be read or written.
+    Exit codes: 0 all images are in place; 1 some are not; 2 a file cannot be written, or be read
+    (with --plan: the plan).
     """
     from asyncsync.cli.merging import run
 

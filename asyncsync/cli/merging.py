@@ -38,10 +38,14 @@ def run(
     if ending.page:
         ending.page.mask_names()
     plan = _read(plan_file, read_plan) if plan_file else None
-    read = [_read(path, read_report) for path in reports]
-    whole = merged(read, plan)
     if plan:
-        for path, number in zip(reports, strangers(read, plan), strict=True):
+        read = _readable(ending, reports)
+    else:
+        read = {path: _read(path, read_report) for path in reports}
+    told = tuple(read.values())
+    whole = merged(told, plan)
+    if plan:
+        for path, number in zip(read, strangers(told, plan), strict=True):
             if number:
                 strange = f"{shown(str(path))}: {count(number, 'image')} of it not in the plan"
                 ending.tell(f"{strange}, and left out. Were both made for the same destination?")
@@ -51,15 +55,29 @@ def run(
     if ending.page:
         ending.page.tell_report(whole, destination=None, report_path=reported, failed_list=listed)
     named = shown(str(listed)) if listed else None
-    told = verdict(whole, failed_list=named, again="the sync")
+    end = verdict(whole, failed_list=named, again="the sync")
     out = Output(sys.stdout)
     missing = untried(whole, failed_list=named)
-    for line in [report_json(whole)] if output == "json" else (*missing, *told):
+    for line in [report_json(whole)] if output == "json" else (*missing, *end):
         out.line(line)
     if out.failed:
         ending.tell(f"stdout cannot be written ({reason(out.failed)}).")
     complete = out.failed is None and (listed, reported) == (failed_list, report)
     return 0 if whole.ok and complete else FAILED
+
+
+def _readable(ending: Ending, reports: Sequence[Path]) -> dict[Path, Report]:
+    """The reports that can be read; the plan knows what the others would have told of."""
+    read, lost = {}, []
+    for path in reports:
+        try:
+            read[path] = _read(path, read_report)
+        except ConfigurationError as error:
+            lost.append(f"{error} It is left out.")
+            ending.tell(lost[-1])
+    if lost and ending.page:
+        ending.page.tell_unread(lost)
+    return read
 
 
 def _read(path: Path, parse: Callable[[str], T]) -> T:

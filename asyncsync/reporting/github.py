@@ -22,6 +22,7 @@ from asyncsync.reporting.units import count
 ANNOTATIONS_MAX = 10  # of a level and a step; GitHub drops what is above
 _TITLE_MAX = 255  # characters; REST API, "Create a check run": annotations
 _POSITIONS_MAX = 5
+_UNREAD_MAX = 5
 _MASKED_MIN = 4  # characters; a shorter mask would blank out ordinary words of the log
 _WORDS = {"CopyError": "Not copied", "TlsError": "TLS error"}  # others' names are words already
 
@@ -81,6 +82,15 @@ def mistakes(
 def warnings(found: Sequence[ListWarning], *, inside: Inside = nowhere) -> Iterator[Annotation]:
     """A warning for each thing in a list that is hardly meant; one is left for the run's end."""
     return _each(Level.WARNING, "Warning about the list", found, ANNOTATIONS_MAX - 1, inside, ())
+
+
+def unread(why: Sequence[str]) -> Annotation:
+    """A warning that reports could not be read, for the reasons `why`; never empty."""
+    lines = [*why[:_UNREAD_MAX]]
+    if len(why) > _UNREAD_MAX:
+        lines.append(f"And {len(why) - _UNREAD_MAX} more; the log has them all.")
+    title = f"{count(len(why), 'report')} left out"
+    return Annotation(Level.WARNING, title, "\n".join(lines))
 
 
 def masks(secrets: Iterable[str]) -> Iterator[str]:

@@ -75,6 +75,55 @@ def test_a_part_whose_report_is_missing_is_not_in_place() -> None:
     assert names == ["docker.io/library/b:1", "docker.io/library/c:1"]
 
 
+@pytest.mark.parametrize(
+    ("damaged", "why"),
+    [
+        (None, "2.json cannot be read: No such file or directory."),
+        (b"", "2.json is not what sync or plan wrote: it is no JSON: Expecting value: "
+              "line 1 column 1 (char 0)."),
+        (b'{"version": 1, "via": "eng', "2.json is not what sync or plan wrote: it is no JSON: "
+         "Unterminated string starting at: line 1 column 23 (char 22)."),
+        (b"{}", "2.json is not what sync or plan wrote: the document.version is not a whole "
+                "number."),
+        (b"\xff", "2.json is not what sync or plan wrote: 'utf-8' codec can't decode byte 0xff in "
+                  "position 0: invalid start byte."),
+    ],
+)  # fmt: skip
+def test_with_a_plan_a_report_that_cannot_be_read_is_named_and_costs_no_other(
+    damaged: bytes | None, why: str
+) -> None:
+    one = write("1.json", outcome("a:1", 1), outcome("c:1", 3))
+    if damaged is not None:
+        Path("2.json").write_bytes(damaged)
+    told = call("merge", "--plan", "plan.json", one, "2.json", "--failed-list", "failed.yaml")
+    assert told.exit_code == 1
+    assert told.stderr == f"{why} It is left out.\n"
+    assert told.stdout.splitlines() == [
+        "1 image not started: no report tells of it. Run the sync again.",
+        "  b:1 (images.yaml:2)",
+        "2 copied, 1 not started. 2.0 kB moved in 2.0 s. failed.yaml lists the rest.",
+    ]
+    assert call("merge", one, "2.json").exit_code == 2
+    Path("2.json").write_bytes(damaged or b"")
+    kept = call("merge", "--plan", "plan.json", one, "2.json", "--report", "2.json")
+    assert (kept.exit_code, Path("2.json").read_bytes()) == (2, damaged or b"")
+
+
+def test_a_damaged_report_of_what_another_run_brought_is_named_and_no_failure() -> None:
+    Path("damaged.json").touch()
+    whole = write("1.json", *(outcome(f"{name}:1", line) for line, name in enumerate("abc", 1)))
+    told = call("merge", "--plan", "plan.json", "damaged.json", whole)
+    assert (told.exit_code, told.stdout) == (0, "3 copied. 3.0 kB moved in 2.0 s.\n")
+    assert told.stderr.startswith("damaged.json is not what sync or plan wrote")
+
+
+def test_a_plan_that_cannot_be_read_ends_the_merge() -> None:
+    Path("plan.json").write_text("{")
+    told = call("merge", "--plan", "plan.json", write("1.json", outcome("a:1", 1)))
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr.startswith("plan.json is not what sync or plan wrote")
+
+
 def test_of_many_images_without_a_report_the_first_ten_are_named() -> None:
     Path("images.yaml").write_text("".join(f"a{number}:1\n" for number in range(1, 14)))
     Path("plan.json").write_text(call("plan", "--to", "r.example/team", "--output", "json").stdout)
@@ -175,6 +224,21 @@ def test_on_github_the_parts_have_one_page_and_one_annotation_of_a_cause(
     assert len([line for line in done.stderr.splitlines() if line.startswith("::error")]) == 1
     assert Path("page.md").read_text().startswith("## 1 copied, **1 failed**\n")
     assert f"report={Path('all.json').absolute()}" in Path("outputs").read_text()
+
+
+def test_on_github_the_reports_that_cannot_be_read_are_one_annotation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "page.md")
+    one = write("1.json", outcome("a:1", 1))
+    gone = [f"{number}.json" for number in range(2, 9)]
+    done = call("merge", "--plan", "plan.json", one, *gone)
+    (told, _) = (line for line in done.stderr.splitlines() if line.startswith("::"))
+    absent = "cannot be read: No such file or directory. It is left out.%0A"
+    first = "".join(f"{name} {absent}" for name in gone[:5])
+    assert told == f"::warning title=7 reports left out::{first}And 2 more; the log has them all."
+    assert Path("page.md").read_text().startswith("## 1 copied, 2 not started\n")
 
 
 def test_a_list_that_a_run_wrote_is_replaced_by_what_is_left_of_it_and_by_nothing_else() -> None:
