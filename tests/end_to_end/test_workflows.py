@@ -116,6 +116,7 @@ class GitHub:
         fork: bool = False,
         hosted: bool = True,
         path: str | None = None,
+        stand_ins: Mapping[str, Callable[[Call], None]] | None = None,
     ) -> Runner:
         """Our repository with the test's lists in it; `change` is called at each checkout."""
 
@@ -126,7 +127,7 @@ class GitHub:
 
         return Runner(
             ROOT, folder=self.folder / "github", secrets=self.secrets,
-            settings=self.settings, fork=fork, hosted=hosted, edit=edit,
+            settings=self.settings, fork=fork, hosted=hosted, edit=edit, stand_ins=stand_ins,
             variables=self.variables() | ({"PATH": path} if path else {}),
         )  # fmt: skip
 
@@ -777,6 +778,36 @@ def test_a_part_that_left_no_report_is_not_forgotten(
     failed = (run.artifacts["image-sync"] / "failed.yaml").read_text().splitlines()
     missing = github.named("a:1", "b:1")[-len(lost) :]
     assert [line for line in failed if not line.startswith("#")] == missing
+
+
+@pytest.mark.parametrize("lost", ["half a report", "an artifact"])
+def test_what_is_damaged_of_a_part_hides_no_other_part(
+    github: GitHub, put: Callable[[str], None], lost: str
+) -> None:
+    put("a:1")
+    put("b:1")
+    github.write(*github.named("a:1", "b:1"), to="images-large.yaml")
+
+    def download(call: Call) -> None:
+        artifacts, parts = github.folder / "github/run-1/artifacts", call.workspace / "parts"
+        shutil.copytree(artifacts / "part-0-1", parts / "part-0-1")
+        if lost == "an artifact":
+            raise StepFailed("part-1-1 does not have its digest")
+        shutil.copytree(artifacts / "part-1-1", parts / "part-1-1")
+        os.truncate(parts / "part-1-1" / "report.json", 100)
+
+    runner = github.runner(stand_ins={"actions/download-artifact": download})
+    run = runner.dispatch(LARGE, inputs={"shards": "2"})
+
+    assert [job.conclusion for job in run.jobs_of("sync")] == ["success", "success"]
+    merged = run.job("summary")
+    assert merged.conclusion == "failure"
+    assert "1 copied, 1 not started" in merged.summary
+    named = "parts/part-1-1/report.json is not what sync or plan wrote"
+    unread = [told.message for told in ours(merged) if told.title == "1 report left out"]
+    assert [message.partition(":")[0] for message in unread] == [named] * (lost != "an artifact")
+    failed = (run.artifacts["image-sync"] / "failed.yaml").read_text().splitlines()
+    assert [line for line in failed if not line.startswith("#")] == github.named("b:1")
 
 
 def test_failed_parts_alone_are_run_again_and_the_summary_tells_all(
