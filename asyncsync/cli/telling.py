@@ -54,6 +54,7 @@ class Telling:
         self._under_way = UnderWay()
         self._ended: dict[CopyJob, Outcome] = {}
         self._told: set[CopyJob] = set()
+        self._idle: list[Outcome] = []  # told at the end, when it is known how many they are
         self._told_copied: set[CopyJob] = set()  # in rows: of a tar, before it was in its place
         self._finished = False
         self._via = "direct" if settings.via == "direct" else "engine"  # until the run says which
@@ -86,7 +87,9 @@ class Telling:
         if not self._late:
             self._tell_succeeded(outcome)
         hidden = self._settings.quiet and outcome.in_place
-        if self._settings.output == "table" and not hidden:
+        if outcome.status is Status.NOT_STARTED:
+            self._idle.append(outcome)
+        elif self._settings.output == "table" and not hidden:
             self._out.line(self._table.row(outcome))
             if self._late and outcome.status is Status.COPIED:
                 self._told_copied.add(outcome.job)
@@ -142,6 +145,9 @@ class Telling:
         if self._settings.output == "json":
             self._out.line(report_json(report))
         else:
+            listed = self._named(self._settings.failed_list)
+            for row in self._table.idle(self._idle, failed_list=listed):
+                self._out.line(row)
             self._out.line("")
             for line in self._verdict(report):
                 self._out.line(line)

@@ -73,6 +73,7 @@ def causes(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
     return tuple(Cause(tuple(group), _common(group)) for group in groups.values())
 
 
+IDLE_MAX = 10  # images that were not started and are told one by one; beyond, how many they are
 LEFT_MAX = 3  # reasons that a page tells; a run has one, merged ones have few
 
 

@@ -15,6 +15,11 @@ def wrote(text: str) -> bool:
     return not text.strip() or text.startswith(_OURS)
 
 
+def named_in(path: str | None) -> str:
+    """Where all that is not in place is named: in the list that was written as `path`, if any."""
+    return f"all in {path}" if path else "--failed-list FILE writes them all"
+
+
 def failed_list(report: Report) -> str:
     """The text of the list. Read as a list, it gives the same sources in the same order."""
     return "".join(f"{line}\n" for line in _lines(report))

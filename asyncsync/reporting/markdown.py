@@ -14,7 +14,7 @@ from typing import TypeAlias
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.spec import Mistake, Position
-from asyncsync.reporting.causes import LEFT_MAX, Cause, Failure, causes, left
+from asyncsync.reporting.causes import IDLE_MAX, LEFT_MAX, Cause, Failure, causes, left
 from asyncsync.reporting.moved import detailed, moved, moved_in_all, platforms, share_of_limit
 from asyncsync.reporting.units import count, duration, size
 
@@ -23,6 +23,7 @@ _NAMED_MAX = 50  # positions of one cause; more are found faster in a file
 _LINE_MAX = 1100  # characters: a message with its step and registry, both bounded already
 _NOTE_MAX = 200  # characters; a row is to be seen at a glance
 _DIGEST_MAX = 12  # hexadecimal digits, as docker shows
+_NAMED_IN = "--report FILE writes them all"
 _BREAK = "<br>\n  "  # the blanks keep the next line within its entry
 
 Link: TypeAlias = Callable[[Position], str | None]
@@ -78,16 +79,20 @@ def summary(
     found, outcomes = causes(report.outcomes), report.outcomes
     files = [plain(name) for name in (report_path, failed_list) if name]
     head, untried = _head(report, destination, limit_rate), _untried(report)
+    alone = _told_alone(outcomes)
+    idle = len(outcomes) - len(alone)
+    last = [_idle_row(idle, files)] if idle else []
     # What comes with whatever is cut, with the longest numbers that it can have.
-    frame = _cut_off(found, len(outcomes), files) + _table((), len(outcomes), len(outcomes))
+    frame = _cut_off(found, len(outcomes), files) + _table(last, len(outcomes), len(outcomes))
     room = limit_bytes - _bytes(head) - _bytes(untried) - _bytes(frame)
     if room < 0:
         return ""
     failures, room = _fitting((_cause(cause, link, files) for cause in found), room)
     left = found[len(failures) :]
-    rows, _ = _fitting(map(_row, outcomes) if not left else (), room)
-    cut = _cut_off(left, len(outcomes) - len(rows), files)
-    table = _table(rows, len(rows), len(outcomes)) if rows else ""
+    rows, _ = _fitting(map(_row, alone) if not left else (), room)
+    cut = _cut_off(left, len(alone) - len(rows), files)
+    whole = [*rows, *last] if not left else rows
+    table = _table(whole, len(rows) + idle, len(outcomes)) if whole else ""
     return "".join([head, *failures, untried, cut, table])
 
 
@@ -205,7 +210,7 @@ def _cut_off(left: Sequence[Cause], rows: int, files: Sequence[str]) -> str:
         what.append(f"{count(rows, 'row')} of the table")
     if not what:
         return ""
-    where = _all_in(files) or "; --report FILE writes them all"
+    where = _all_in(files) or f"; {_NAMED_IN}"
     return f"\nLeft out, since the page would be too large: {' and '.join(what)}{where}.\n"
 
 
@@ -220,6 +225,17 @@ def _table(rows: Sequence[str], told: int, number: int) -> str:
         "| --- | --- | --- | --- | ---: | ---: | --- |\n"
         f"{''.join(rows)}\n</details>\n"
     )
+
+
+def _told_alone(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Those that have a row each: many that were not started have one for all of them."""
+    begun = [each for each in outcomes if each.status is not Status.NOT_STARTED]
+    return begun if len(outcomes) - len(begun) > IDLE_MAX else outcomes
+
+
+def _idle_row(number: int, files: Sequence[str]) -> str:
+    status, where = _words(Status.NOT_STARTED), f"all in {' and '.join(files)}"
+    return f"| {status} | {number} images |  |  |  |  | {where if files else _NAMED_IN} |\n"
 
 
 def _row(outcome: Outcome) -> str:

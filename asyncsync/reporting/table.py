@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Plan
 from asyncsync.model.outcome import Outcome, Status
+from asyncsync.reporting.causes import IDLE_MAX
+from asyncsync.reporting.failed_list import named_in
 from asyncsync.reporting.moved import detailed, moved, platforms
 from asyncsync.reporting.units import count, duration, size
 
@@ -39,6 +41,14 @@ class Table:
         """
         name = outcome.job.source.familiar.ljust(self._width)
         return f"  {self._status(outcome.status)}  {name}  {_detail(outcome)}".rstrip()
+
+    def idle(self, outcomes: Sequence[Outcome], *, failed_list: str | None = None) -> Iterator[str]:
+        """What was never started: a row each, or one for all where they would hide the others."""
+        if len(outcomes) <= IDLE_MAX:
+            yield from map(self.row, outcomes)
+            return
+        images = count(len(outcomes), "image")
+        yield f"  {self._status(Status.NOT_STARTED)}  {images} ({named_in(failed_list)})"
 
     def _status(self, status: Status) -> str:
         word = status.replace("_", " ")

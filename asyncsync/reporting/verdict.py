@@ -13,6 +13,7 @@ from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Report, Status
 from asyncsync.model.place import Layout
 from asyncsync.reporting.causes import Cause, causes, left, positions
+from asyncsync.reporting.failed_list import named_in
 from asyncsync.reporting.moved import moved_in_all, share_of_limit
 from asyncsync.reporting.units import count, duration
 
@@ -92,8 +93,7 @@ def _taken_back(report: Report, tar: Layout, told_copied: Container[CopyJob]) ->
 
 def _more(number: int, failed_list: str | None) -> Iterator[str]:
     if number > 0:
-        where = f"all in {failed_list}" if failed_list else "--failed-list FILE writes them all"
-        yield f"and {number} more ({where})"
+        yield f"and {number} more ({named_in(failed_list)})"
 
 
 def _moved(report: Report, limit_rate: float | None) -> str:

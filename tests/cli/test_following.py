@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class Screen:
         folder: Path,
         out: io.StringIO | None = None,
         page: Page | None = None,
+        names: Sequence[str] = NAMES,
         **options: object,
     ) -> None:
         jobs = [
@@ -80,7 +81,7 @@ class Screen:
                 Reference.parse(name), Reference.parse(f"r.example/team/{name}"), (),
                 Position("images.yaml", line),
             )
-            for line, name in enumerate(NAMES, start=1)
+            for line, name in enumerate(names, start=1)
         ]  # fmt: skip
         self.plan = Plan(tuple(jobs))
         self.stdout, self.stderr = out or io.StringIO(), io.StringIO()
@@ -99,7 +100,10 @@ class Screen:
     async def opening(self, script: Copy = copy) -> AsyncIterator[Scripted]:
         self.telling.observe(Chosen("engine", "a script"))
         jobs, observe = self.plan.jobs, self.telling.observe
-        async with running(jobs, script, concurrency=1, observe=observe) as run:
+        fail_fast = self.settings.fail_fast
+        async with running(
+            jobs, script, concurrency=1, fail_fast=fail_fast, observe=observe
+        ) as run:
             yield Scripted(run)
 
     async def follow(
@@ -176,6 +180,41 @@ async def test_quiet_leaves_failures_and_counts(tmp_path: Path) -> None:
     lines = screen.stdout.getvalue().splitlines()
     assert lines[0].split()[:2] == ["failed", "missing:1"]
     assert lines[-2].startswith("1 copied, 1 unchanged, 1 failed.")
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+async def test_of_many_images_that_were_not_started_the_number_is_told(
+    tmp_path: Path, quiet: bool
+) -> None:
+    rest, todo, summary = (tmp_path / name for name in ("report.json", "todo", "summary.md"))
+    names = [f"missing-{n}:1" for n in range(12)]
+    page = Page({"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}, pytest.fail)
+    screen = Screen(
+        tmp_path, page=page, names=names, quiet=quiet, fail_fast=True, report=rest, failed_list=todo
+    )
+    await screen.follow()
+    rows = screen.stdout.getvalue().partition("\n\n")[0].splitlines()
+    assert [row.split()[0] for row in rows] == ["failed", "not"]
+    assert rows[-1] == f"  not started  11 images (all in {todo})"
+    assert len(json.loads(rest.read_text())["outcomes"]) == 12
+    assert todo.read_text().count("# not started: a failure ended the run before\n") == 11
+    (row,) = (line for line in summary.read_text().splitlines() if "| not started |" in line)
+    assert row.startswith("| not started | 11 images |  |  |  |  | all in ")
+
+
+@pytest.mark.parametrize(("idle", "rows"), [(10, 10), (11, 1)])
+async def test_a_few_images_that_were_not_started_are_told_by_name(
+    tmp_path: Path, idle: int, rows: int
+) -> None:
+    screen = Screen(tmp_path, names=[f"missing-{n}:1" for n in range(idle + 1)], fail_fast=True)
+    await screen.follow()
+    told = [line for line in screen.stdout.getvalue().splitlines() if "  not started  " in line]
+    assert len(told) == rows
+    assert told[-1] == (
+        "  not started  missing-10:1  images.yaml:11"
+        if rows > 1
+        else "  not started  11 images (--failed-list FILE writes them all)"
+    )
 
 
 async def test_a_full_disk_does_not_end_the_copying_but_is_told(tmp_path: Path) -> None:

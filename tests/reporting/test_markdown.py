@@ -148,6 +148,23 @@ def test_the_share_of_a_limit_is_told_on_the_page_too(ended: Callable[..., Outco
     assert told in page.splitlines()
 
 
+@pytest.mark.parametrize(("idle", "rows"), [(10, 11), (11, 2), (2000, 2)])
+def test_many_images_that_were_not_started_share_a_row(
+    ended: Callable[..., Outcome], idle: int, rows: int
+) -> None:
+    waiting = [ended(f"a:{n}", Status.NOT_STARTED, n) for n in range(1, idle + 1)]
+    whole = report(*waiting[:3], ended("nginx:1.27", Status.COPIED), *waiting[3:])
+    text = markdown.summary(whole)
+    page = Rendered(text)
+    assert page.elements.count("tr") == rows + 1
+    assert f"{idle + 1} of {idle + 1} images" in page.text
+    shared = f"| not started | {idle} images |  |  |  |  | --report FILE writes them all |"
+    assert (text.splitlines()[-3] == shared) == (idle > 10)
+    assert "Left out" not in text
+    for limit in range(100, 1000, 50):
+        assert len(markdown.summary(whole, limit_bytes=limit)) <= limit
+
+
 def test_many_failures_with_one_cause_are_one_entry_with_links(failed: Fail) -> None:
     outcomes = [failed("ghcr.io/a/b:1", AuthenticationFailed, "refused", n) for n in range(1, 61)]
     page = Rendered(markdown.summary(report(*outcomes), link=linked, failed_list="failed.yaml"))
