@@ -130,9 +130,10 @@ class Telling:
         for outcome in report.outcomes:
             if outcome.job not in self._told:
                 self.tell(outcome)
-        if self._late:
+        if tar := self._plan.tar:
             for outcome in report.outcomes:
                 self._tell_succeeded(outcome)
+            self._narration.take_back(tar, [o for o in report.outcomes if self._is_lost(o)])
         self._write_files(report)
         if self._page:
             self._page.tell_report(
@@ -168,6 +169,11 @@ class Telling:
 
     def _tell_succeeded(self, outcome: Outcome) -> None:
         self._kept("--succeeded-log", self._settings.succeeded_log, self._succeeded.tell, outcome)
+
+    def _is_lost(self, outcome: Outcome) -> bool:
+        """Whether it had been copied, but not into what is in its place."""
+        ended = self._ended.get(outcome.job)
+        return bool(ended and ended.in_place and not outcome.in_place)
 
     def _explained(self, outcome: Outcome) -> Outcome:
         if outcome.in_place or outcome.error:

@@ -119,6 +119,13 @@ def _failed(values: _Values) -> str:
     return f"{_name(values)}: {values['reason']} ({_where(values)}). {values['advice']}"
 
 
+def _taken_back(values: _Values) -> str:
+    lost = count(values["images"], "image")
+    told = f"{values['target']} has nothing of this run: {lost} copied into it"
+    told += f" {'is' if values['images'] == 1 else 'are'} not in place ({values['reason']})."
+    return f"{told} {values['advice']}" if "advice" in values else told
+
+
 def _retried(values: _Values) -> str:
     return (
         f"{_name(values)}: {_where(values)} failed ({values['reason']}); "
@@ -169,6 +176,7 @@ _SENTENCES: Mapping[str, Callable[[_Values], str]] = {
     "copied": _copied,
     "unchanged": lambda v: f"{_name(v)}: unchanged",
     "failed": _failed,
+    "taken_back": _taken_back,
     "cancelled": lambda v: f"{_name(v)}: cancelled",
     "not_started": lambda v: f"{_name(v)}: not started",
     "continued": lambda v: f"still under way: {', '.join(v['under_way'])}",

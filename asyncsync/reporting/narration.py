@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncsync.model.events import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from asyncsync.model.job import Destination, Plan, Shard
+    from asyncsync.model.place import Layout
 
 _LONG_WAIT_SECONDS = 10  # from here on, somebody who watches asks what is wrong
 
@@ -71,6 +73,18 @@ class Narration:
                 self._ended(outcome)
             case _:
                 self._about_job(event, str(event.job.source))
+
+    def take_back(self, tar: Layout, lost: Sequence[Outcome]) -> None:
+        """Tell that `lost`, of which a copy was told, are not in place: `tar` is not."""
+        if self._failures_shown or not lost:
+            return
+        error, target, images = lost[0].error, str(tar), len(lost)
+        if error is None:
+            self._log.info("taken_back", target=target, images=images, reason=lost[0].notes[-1])
+        else:
+            self._log.error(
+                "taken_back", target=target, images=images, reason=error.what, advice=error.advice()
+            )
 
     def _about_job(
         self, event: StepStarted | StepEnded | Retried | Waited | Noted, image: str

@@ -361,6 +361,18 @@ def test_rows_of_a_tar_that_is_not_finished_are_taken_back_at_the_end(
     ]
     assert out.splitlines()[-1].startswith("2 cancelled.")
 
+    with asyncsync_command.started(*limited, "--output", "json", "-v") as process:
+        assert process.stderr is not None
+        while "small:1: copied" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert json.loads(out)["counts"]["cancelled"] == 2
+    assert err.splitlines()[-1] == (
+        "oci:./export.tar has nothing of this run: 1 image copied into it is not in place "
+        "(SIGINT stopped the run)."
+    )
+
 
 def test_of_two_who_write_one_tar_at_once_the_later_one_fails_and_says_so(
     registry: Registry, namespace: str, asyncsync_command: Command

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asyncsync.model.errors import CopyError, NotFound, RegistryUnavailable, Where
+from asyncsync.model.errors import CopyError, DiskFull, NotFound, RegistryUnavailable, Where
 from asyncsync.model.events import (
     BytesMoved,
     Chosen,
@@ -28,6 +28,7 @@ from asyncsync.model.events import (
 )
 from asyncsync.model.job import Destination, Plan, Step
 from asyncsync.model.outcome import Outcome, Status
+from asyncsync.model.place import Layout
 from asyncsync.model.spec import ListWarning, Position
 from asyncsync.reporting.log import Level, LogFormat, open_log
 from asyncsync.reporting.narration import Narration
@@ -178,6 +179,28 @@ def test_what_is_odd_about_a_list_is_a_warning() -> None:
     assert told(plan=plan, level=Level.ERROR) == []
     (warning,) = told_in_json(plan=plan)
     assert (warning["file"], warning["line"], warning["column"]) == ("images.yaml", 9, 1)
+
+
+@pytest.mark.parametrize("level", [Level.WARNING, Level.INFO])
+def test_copies_into_a_tar_that_is_not_in_its_place_are_taken_back_where_no_table_does(
+    ended: Callable[..., Outcome], failed: Callable[..., Outcome], level: Level
+) -> None:
+    def end(*lost: Outcome, failures_shown: bool = False) -> list[str]:
+        file = io.StringIO()
+        log = open_log(file, log_format="console", level=level)
+        narration = Narration(log, failures_shown=failures_shown)
+        narration.take_back(Layout.parse("oci:./mix.tar"), lost)
+        return file.getvalue().splitlines()
+
+    stopped = replace(ended("a:1", Status.CANCELLED), notes=("SIGINT stopped the run",))
+    broken = failed("a:1", DiskFull, "no space is left", registry="oci:./mix.tar")
+    told = "oci:./mix.tar has nothing of this run: {} copied into it {} not in place ({})."
+    assert end(stopped) == (
+        [told.format("1 image", "is", "SIGINT stopped the run")] if level is Level.INFO else []
+    )
+    advice = DiskFull("", Where("oci:./mix.tar")).advice()
+    assert end(broken, broken) == [f"{told.format('2 images', 'are', 'no space is left')} {advice}"]
+    assert end() == end(broken, failures_shown=True) == []
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
