@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import AsyncsyncError, CopyError
@@ -62,6 +63,15 @@ class Outcome:
     def in_place(self) -> bool:
         """Whether the target is known to have the image now."""
         return self.status in (Status.COPIED, Status.UNCHANGED)
+
+    def __reduce__(self) -> tuple[Callable[[Mapping[str, Any]], Outcome], tuple[dict[str, Any]]]:
+        """Tell pickle and deepcopy how to make it anew: neither takes a read-only mapping."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return _outcome, ({**values, "steps": dict(self.steps)},)
+
+
+def _outcome(values: Mapping[str, Any]) -> Outcome:
+    return Outcome(**{**values, "steps": MappingProxyType(values["steps"])})
 
 
 @dataclass(frozen=True, slots=True)
