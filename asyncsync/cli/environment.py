@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from asyncsync.model.access import Credential
+from asyncsync.model.access import Credential, is_here
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import Destination
@@ -16,6 +16,12 @@ from asyncsync.model.place import DOCKER_HUB, Layout, Registry
 
 T = TypeVar("T")
 Variables = Mapping[str, str]
+
+# Where everybody may have a namespace: the name alone gives nobody away, and to hide it would blank
+# out the sources that lists name there.
+_EVERYBODYS = frozenset(
+    {DOCKER_HUB, "ghcr.io", "quay.io", "gcr.io", "public.ecr.aws", "registry.gitlab.com"}
+)
 
 
 def variable(variables: Variables, name: str, parse: Callable[[str], T]) -> T | None:
@@ -65,6 +71,21 @@ def names(variables: Variables) -> tuple[str, ...]:
     """Where images go, and as whom, as it is written: a CI system may hold these as secrets."""
     told = ("REGISTRY", "NAMESPACE", "REGISTRY_NAMESPACE", "REGISTRY_USER")
     return tuple(filter(None, (variables.get(name, "").strip() for name in told)))
+
+
+def host_within(variables: Variables) -> str | None:
+    """The host in a REGISTRY that says more: of such a secret a CI system hides the whole alone.
+
+    None where there is nothing to hide: it is this machine, or a registry of everybody.
+    """
+    host, more, _ = variables.get("REGISTRY", "").strip().partition("/")
+    try:
+        place = Registry.parse(host) if more else None
+    except ValueError:
+        return None
+    if place is None or is_here(place.host) or place.host in _EVERYBODYS:
+        return None
+    return place.host
 
 
 def credential(

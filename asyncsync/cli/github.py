@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
 
-from asyncsync.cli.environment import Variables, names
+from asyncsync.cli.environment import Variables, host_within, names
 from asyncsync.cli.files import STDIN, reason
 from asyncsync.cli.output import Output
 from asyncsync.reporting import github, markdown
@@ -60,7 +60,9 @@ class Page:
 
     def mask_names(self) -> None:
         """Hide where images go, and as whom, as the variables have it."""
-        self.mask((), names=names(self._variables))
+        host = host_within(self._variables)
+        alone = (host,) if host else ()
+        self.mask(alone, names=(*alone, *names(self._variables)))
 
     def tell_warnings(self, warnings: Sequence[ListWarning]) -> None:
         """Annotate what a plan warns of."""

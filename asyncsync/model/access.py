@@ -59,7 +59,7 @@ class Access:
     def _check_plain(self, named: str, url: str) -> None:
         host = mirror_host(url)
         plain = url.startswith("http://")
-        if plain and host not in self.plain_http and not _is_here(host):
+        if plain and host not in self.plain_http and not is_here(host):
             raise ConfigurationError(
                 f"The mirrors of {named}: {url} is not https. "
                 f"If it really speaks no TLS, add --plain-http {host}."
@@ -120,7 +120,7 @@ def mirror_host(url: str) -> str:
 _MIRROR = "https://mirror.example or https://mirror.example/prefix"
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Whether a host, with or without port, is this machine by its name alone."""
     name = host[1 : host.index("]")] if host.startswith("[") else host.partition(":")[0]
     if name == "localhost" or name.endswith(".localhost"):

@@ -237,6 +237,31 @@ def test_a_plan_and_a_merge_mask_such_names_as_well(workflow: Workflow, tmp_path
     assert commands(told.stderr) == masks
 
 
+@pytest.mark.parametrize(
+    ("registry", "hidden"),
+    [
+        ("www.r.example/team", ["www.r.example", "www&#46;<!---->r.example"]),
+        ("r.example:5000/my_team/", ["r.example:5000"]),
+        ("r.example/", ["r.example"]),
+        ("r.example", []),
+        ("ghcr.io/team", []),
+        ("index.docker.io/team", []),
+        ("localhost:5000/team", []),
+        ("127.0.0.1:5000/team", []),
+        ("[::1]:5000/team", []),
+        ("not a host/team", []),
+        ("/team", []),
+    ],
+)
+def test_of_a_registry_with_a_namespace_in_one_secret_the_host_is_hidden_alone_too(
+    workflow: Workflow, registry: str, hidden: list[str]
+) -> None:
+    workflow.write("# nothing yet\n")
+    told = workflow("plan", "lists/images.yaml", REGISTRY=registry)
+    masks = [line for line in commands(told.stderr) if line.startswith("::add-mask::")]
+    assert [mask for mask in masks if "team" not in mask] == [f"::add-mask::{h}" for h in hidden]
+
+
 @pytest.mark.parametrize("output", ["table", "json"])
 @pytest.mark.parametrize("kept", ["stdout", "stderr", "both, through a pipe"])
 def test_no_mask_gets_into_a_file(output: str, kept: str, workflow: Workflow) -> None:
