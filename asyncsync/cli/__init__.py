@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 
 import click
 
 from asyncsync.cli.demo import demo
-from asyncsync.cli.ending import Ending
+from asyncsync.cli.ending import FAILED, WRONG, Ending
 from asyncsync.cli.merge import merge
 from asyncsync.cli.plan import plan
 from asyncsync.cli.serve import serve
@@ -72,13 +73,18 @@ asyncsync.add_command(serve)
 
 def main() -> None:
     """Run the command: the console script, and `python -m asyncsync`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # `…` and `名` must not end a run in an old locale
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed: click would write what is wrong to the one that is left
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  as long as the process
+        elif isinstance(stream, io.TextIOWrapper):  # `…` must not end a run in an old locale
             stream.reconfigure(errors="backslashreplace")
     ending = Ending()
     ending.interruption.listen()
     try:
         asyncsync(prog_name="asyncsync", obj=ending)
+    except OSError:  # of click, which could not tell a help, or what is wrong with a command
+        sys.exit(FAILED if ending.unwritten() else WRONG)
     finally:
         # The interpreter looks for garbage once more while it ends: 45 ms for what aiohttp and all
         # others have made, and nobody needs the memory.

@@ -66,6 +66,15 @@ class Ending:
         finally:
             self.interruption.over()
 
+    def unwritten(self) -> bool:
+        """Whether stdout has not taken what was written, as a help of click; then it is told."""
+        out = Output(sys.stdout)
+        out.flush()
+        if out.failed:
+            self.tell(f"stdout cannot be written ({out.failed.strerror}).")
+        Output(sys.stderr).flush()  # what it did not take, either, is not tried again at the end
+        return out.failed is not None
+
     def _failed(self, error: Exception) -> int:
         from asyncsync.model.errors import AsyncsyncError
 

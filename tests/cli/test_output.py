@@ -83,6 +83,32 @@ def test_files_on_a_full_disk_are_told_of_once_and_are_no_bug(
     assert ended.stderr.count("cannot be written") == 1
 
 
+FULL = "stdout cannot be written (No space left on device).\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        ("--help >/dev/full", 1, FULL),
+        ("--version >/dev/full", 1, FULL),
+        ("--version >/dev/full 2>/dev/full", 1, ""),
+        ("--help >&-", 0, ""),
+        ("bogus 2>/dev/full", 2, ""),
+        ("sync --to a@b 2>/dev/full", 2, ""),
+        ("bogus 2>&-", 2, ""),
+        ("merge 2>&-", 2, ""),
+    ],
+)
+def test_what_click_itself_cannot_write_is_a_line_at_most(
+    command: str, code: int, told: str, asyncsync_command: Command
+) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "{sys.executable}" -m asyncsync {command}'], text=True,
+        env=asyncsync_command.environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout + ended.stderr) == (code, told)
+
+
 def test_streams_that_are_closed_are_no_traceback(
     asyncsync_command: Command, tmp_path: Path
 ) -> None:
