@@ -40,7 +40,7 @@ def outcome(name: str, line: int, status: Status = Status.COPIED) -> Outcome:
     )  # fmt: skip
     if status is not Status.FAILED:
         return Outcome(job, status, Digest.of(b""), bytes_moved=1000)
-    error = NotFound("there is no tag 1", Where("docker.io", name, Step.RESOLVE))
+    error = NotFound("there is no tag 1", Where("docker.io", str(job.source), Step.RESOLVE))
     return Outcome(job, status, error=error)
 
 
