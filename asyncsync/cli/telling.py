@@ -51,7 +51,7 @@ class Telling:
         self._plan, self._settings, self._log, self._out = plan, settings, log, out
         self._narration, self._succeeded, self._page = narration, succeeded, page
         self._table = Table(plan.jobs, coloured=out.coloured)
-        self._under_way = UnderWay()
+        self._under_way = UnderWay(len(plan.jobs))
         self._ended: dict[CopyJob, Outcome] = {}
         self._told: set[CopyJob] = set()
         self._idle: list[Outcome] = []  # told at the end, when it is known how many they are
