@@ -37,11 +37,11 @@ def run(
     """Carry out `asyncsync merge` and return its exit code. Raises ConfigurationError."""
     if ending.page:
         ending.page.mask_names()
-    plan = _read(plan_file, read_plan) if plan_file else None
+    plan = _read(plan_file, "plan", read_plan) if plan_file else None
     if plan:
         read = _readable(ending, reports)
     else:
-        read = {path: _read(path, read_report) for path in reports}
+        read = {path: _read(path, "report of sync", read_report) for path in reports}
     told = tuple(read.values())
     whole = merged(told, plan)
     if plan:
@@ -71,7 +71,7 @@ def _readable(ending: Ending, reports: Sequence[Path]) -> dict[Path, Report]:
     read, lost = {}, []
     for path in reports:
         try:
-            read[path] = _read(path, read_report)
+            read[path] = _read(path, "report of sync", read_report)
         except ConfigurationError as error:
             lost.append(f"{error} It is left out.")
             ending.tell(lost[-1])
@@ -80,7 +80,7 @@ def _readable(ending: Ending, reports: Sequence[Path]) -> dict[Path, Report]:
     return read
 
 
-def _read(path: Path, parse: Callable[[str], T]) -> T:
+def _read(path: Path, what: str, parse: Callable[[str], T]) -> T:
     name = shown(str(path))
     try:
         with open(path, encoding="utf-8") as file:
@@ -91,7 +91,7 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {reason(error)}.") from error
     except ValueError as error:
-        raise ConfigurationError(f"{name} is not what sync or plan wrote: {error}.") from error
+        raise ConfigurationError(f"{name} is no {what}: {error}.") from error
 
 
 def _check(

@@ -33,6 +33,8 @@ class NotOurs(ValueError):
 def read_report(text: str) -> Report:
     """Read what `report_json` wrote; steps and wanted platforms are not in it. Raises NotOurs."""
     document = _document(text)
+    if document.has("jobs"):
+        raise NotOurs("it is a plan; --plan comes before one")
     outcomes = tuple(_outcome(each) for each in document.objects("outcomes"))
     return Report(document.text("via"), document.number("seconds"), outcomes)
 
@@ -40,6 +42,8 @@ def read_report(text: str) -> Report:
 def read_plan(text: str) -> Plan:
     """Read what `plan_json` wrote. Raises NotOurs."""
     document = _document(text)
+    if document.has("outcomes"):
+        raise NotOurs("it is a report of sync; asyncsync plan --output json writes plans")
     return Plan(
         tuple(
             _job(each, tuple(each.parsed_all("platforms", Platform.parse)))
@@ -74,6 +78,9 @@ class _Object:
         if not 0 <= number < _NUMBER_MAX:  # which NaN is not, either
             raise self._wrong(name, "a number from 0 up")
         return float(number)
+
+    def has(self, name: str) -> bool:
+        return name in self._value
 
     def yes(self, name: str) -> bool:
         return self._value.get(name) is True

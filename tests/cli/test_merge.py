@@ -79,13 +79,13 @@ def test_a_part_whose_report_is_missing_is_not_in_place() -> None:
     ("damaged", "why"),
     [
         (None, "2.json cannot be read: No such file or directory."),
-        (b"", "2.json is not what sync or plan wrote: it is no JSON: Expecting value: "
+        (b"", "2.json is no report of sync: it is no JSON: Expecting value: "
               "line 1 column 1 (char 0)."),
-        (b'{"version": 1, "via": "eng', "2.json is not what sync or plan wrote: it is no JSON: "
+        (b'{"version": 1, "via": "eng', "2.json is no report of sync: it is no JSON: "
          "Unterminated string starting at: line 1 column 23 (char 22)."),
-        (b"{}", "2.json is not what sync or plan wrote: the document.version is not a whole "
+        (b"{}", "2.json is no report of sync: the document.version is not a whole "
                 "number."),
-        (b"\xff", "2.json is not what sync or plan wrote: 'utf-8' codec can't decode byte 0xff in "
+        (b"\xff", "2.json is no report of sync: 'utf-8' codec can't decode byte 0xff in "
                   "position 0: invalid start byte."),
     ],
 )  # fmt: skip
@@ -114,14 +114,14 @@ def test_a_damaged_report_of_what_another_run_brought_is_named_and_no_failure() 
     whole = write("1.json", *(outcome(f"{name}:1", line) for line, name in enumerate("abc", 1)))
     told = call("merge", "--plan", "plan.json", "damaged.json", whole)
     assert (told.exit_code, told.stdout) == (0, "3 copied. 3.0 kB moved in 2.0 s.\n")
-    assert told.stderr.startswith("damaged.json is not what sync or plan wrote")
+    assert told.stderr.startswith("damaged.json is no report of sync")
 
 
 def test_a_plan_that_cannot_be_read_ends_the_merge() -> None:
     Path("plan.json").write_text("{")
     told = call("merge", "--plan", "plan.json", write("1.json", outcome("a:1", 1)))
     assert (told.exit_code, told.stdout) == (2, "")
-    assert told.stderr.startswith("plan.json is not what sync or plan wrote")
+    assert told.stderr.startswith("plan.json is no plan: ")
 
 
 def test_of_many_images_without_a_report_the_first_ten_are_named() -> None:
@@ -148,10 +148,10 @@ def test_json_on_stdout_is_the_merged_report() -> None:
     ("args", "told"),
     [
         (("absent.json",), "absent.json cannot be read: No such file or directory.\n"),
-        (("images.yaml",), "images.yaml is not what sync or plan wrote: it is no JSON: "),
-        (("plan.json",), "plan.json is not what sync or plan wrote: the document.outcomes is not"),
-        (("binary",), "binary is not what sync or plan wrote: "),
-        (("--plan", "ok.json"), "ok.json is not what sync or plan wrote: the document.jobs is"),
+        (("images.yaml",), "images.yaml is no report of sync: it is no JSON: "),
+        (("plan.json",), "plan.json is no report of sync: it is a plan; --plan comes"),
+        (("binary",), "binary is no report of sync: "),
+        (("--plan", "ok.json"), "ok.json is no plan: it is a report of sync; "),
         (("ok.json", "--report", "no/where"), "--report no/where cannot be written: there is no"),
         (("ok.json", "--report", "x", "--failed-list", "x"), "--report x is what --failed-list"),
         (("ok.json", "--report", "ok.json"), "--report ok.json is what is merged."),

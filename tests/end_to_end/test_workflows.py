@@ -803,7 +803,7 @@ def test_what_is_damaged_of_a_part_hides_no_other_part(
     merged = run.job("summary")
     assert merged.conclusion == "failure"
     assert "1 copied, 1 not started" in merged.summary
-    named = "parts/part-1-1/report.json is not what sync or plan wrote"
+    named = "parts/part-1-1/report.json is no report of sync"
     unread = [told.message for told in ours(merged) if told.title == "1 report left out"]
     assert [message.partition(":")[0] for message in unread] == [named] * (lost != "an artifact")
     failed = (run.artifacts["image-sync"] / "failed.yaml").read_text().splitlines()
