@@ -285,6 +285,15 @@ async def test_each_break_after_new_bytes_has_all_retries_again() -> None:
     assert link.arrived
 
 
+async def test_a_source_that_breaks_behind_each_few_bytes_is_not_asked_for_ever() -> None:
+    source = MemorySource(breaks=deque([100, *[1] * 1000]), chunk_bytes=1)
+    link = Link(DATA * 4, retries=2, source=source)
+    with pytest.raises(RegistryUnavailable) as caught:
+        await link.relay().move(link.need)
+    assert caught.value.where.registry == str(SOURCE)
+    assert [start for _, start, _ in link.source.asked] == [0, 100, 101]
+
+
 async def test_a_target_that_breaks_and_knows_how_far_it_came_gets_the_rest() -> None:
     link = Link(target=MemoryTarget(breaks=deque([105]), resumes=True))
     assert await link.relay().move(link.need)

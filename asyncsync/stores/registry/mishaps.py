@@ -28,6 +28,13 @@ class AddressRefused(OSError):
     """A name led to an address to which the registry must not send us."""
 
 
+class Dripping(TimeoutError):
+    """A body comes, but so slowly that it will not end."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        super().__init__(f"only {count} bytes in {seconds:.0f} s")
+
+
 @contextmanager
 def asking(
     at: str, where: Where, *, idle_seconds: float, connect_seconds: float, said_plain: bool = False
@@ -63,6 +70,8 @@ def asking(
         raise TimedOut(
             f"{at} sent nothing for {idle_seconds:.0f} s", where, transient=True
         ) from error
+    except Dripping as error:
+        raise TimedOut(f"{at} sent {error}", where, transient=True) from error
     except TimeoutError as error:
         raise TimedOut(f"{at} did not answer in time", where, transient=True) from error
     except aiohttp.ClientHttpProxyError as error:

@@ -24,7 +24,7 @@ from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError, Where
 from asyncsync.stores.registry.answers import Answer
 from asyncsync.stores.registry.hosts import proxy_for, proxy_of
-from asyncsync.stores.registry.mishaps import AddressRefused, asking
+from asyncsync.stores.registry.mishaps import AddressRefused, Dripping, asking
 from asyncsync.stores.registry.trust import Reach, allowed, reach, reach_of_name
 
 ERROR_BYTES_MAX = 64 * 1024  # of an error's body; more is no message
@@ -32,6 +32,10 @@ HEADER_BYTES_MAX = 64 * 1024  # of one header: signed Locations pass aiohttp's 8
 CONNECT_SECONDS = 10.0  # for TCP and TLS together; behind a closed border it is all lost time
 CLOSE_SECONDS = 2.0  # a peer that is gone must not hold up an interrupt
 REQUEST_SECONDS = 300.0  # for all of a small answer, however it drips
+# A body that comes slower, over so many times the silence that is borne, is no link that is slow:
+# of 64 blobs that share one of 1 Mbit/s, each gets twenty times as much.
+DRIP_BYTES_A_SECOND = 100
+DRIP_WAITS = 5
 DIGESTING_SECONDS = 15 * 60.0  # a registry reads gigabytes again before it answers their last byte
 
 Body: TypeAlias = bytes | AsyncIterator[bytes]
@@ -65,11 +69,11 @@ class Streamed(Answer):
         idle = self._idle_seconds
         with asking(at, self._where, idle_seconds=idle, connect_seconds=CONNECT_SECONDS):
             content = self._response.content
-            with _Watch(content, 2 * idle) as watch:
+            with _Watch(content, idle) as watch:
                 while True:
                     watch.waits()
                     part = await content.readany()
-                    watch.goes_on()
+                    watch.got(len(part))
                     if not part:
                         return
                     yield part
@@ -83,17 +87,21 @@ class Streamed(Answer):
 
 
 class _Watch:
-    """Ends a wait for a part of a body, with aiohttp's own timeout, where it lasts so long.
+    """Ends a wait for a part of a body where none comes for long, or where they come as drops.
 
     Not the socket's silence, which ends sooner: bytes may come that are none of the body, as an
-    extension of a chunk without end. One timer for all waits: on a slow link there is one for each
-    few kB, and a scope around each takes as long as the hash of what comes.
+    extension of a chunk without end. What counts is the time in which somebody waits: whoever
+    reads may take his own, and what came in meanwhile counts as well. One timer for all waits: on
+    a slow link there is one for each few kB, and a scope around each takes as long as the hash of
+    what comes.
     """
 
-    def __init__(self, content: aiohttp.StreamReader, seconds: float) -> None:
-        self._content, self._seconds = content, seconds
+    def __init__(self, content: aiohttp.StreamReader, idle_seconds: float) -> None:
+        self._content, self._seconds = content, 2 * idle_seconds
+        self._drip_seconds = DRIP_WAITS * idle_seconds
         self._loop = asyncio.get_running_loop()
         self._since = math.inf
+        self._waited, self._bytes = 0.0, 0  # since it was last looked at how fast they come
 
     def __enter__(self) -> Self:
         self._look()
@@ -106,14 +114,23 @@ class _Watch:
         """From now on, somebody waits."""
         self._since = self._loop.time()
 
-    def goes_on(self) -> None:
-        """Nobody waits any more; whoever reads may take his time."""
+    def got(self, count: int) -> None:
+        """Nobody waits any more: so many bytes have come."""
+        self._waited += self._loop.time() - self._since
+        self._bytes += count
         self._since = math.inf
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(self._seconds / 4, self._look)
-        if self._loop.time() - self._since >= self._seconds:
+        waiting = self._loop.time() - self._since
+        if waiting < 0:  # nobody does
+            return
+        if waiting >= self._seconds:
             self._content.set_exception(aiohttp.SocketTimeoutError())
+        elif (waited := self._waited + waiting) >= self._drip_seconds:
+            if self._bytes < DRIP_BYTES_A_SECOND * waited:
+                self._content.set_exception(Dripping(self._bytes, waited))
+            self._waited, self._bytes = -waiting, 0  # this wait goes on, and is counted once
 
 
 class Wire:

@@ -23,6 +23,11 @@ from asyncsync.transports.stepping import Steps
 
 IDLE_SECONDS = 75.0  # without a byte taken; the source's own silence ends earlier, by its reader
 DIGESTED_A_SECOND = 4 * 1024 * 1024  # bytes; a registry reads all again before it answers the last
+# So much has to come in between two failures of a source for it to have come on: a part of the
+# blob, or more than drops bring in the minutes after which their reader ends them. Else a source
+# that breaks off behind each single byte would be asked for ever.
+_WORTH_PART = 32
+_WORTH_BYTES = 32 * 1024
 _TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
 _WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
 
@@ -50,6 +55,7 @@ class Stream:
         self._source, self._ref, self._steps, self._pace = source, ref, steps, pace
         self.digest: Digest = ref.digest
         self.size = size
+        self._worth = min(max(size // _WORTH_PART, 1), _WORTH_BYTES)
         self._moved, self._untold = moved, 0
         self._idle_seconds = idle_seconds
         self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
@@ -106,7 +112,7 @@ class Stream:
             except CopyError as error:
                 if error is self.failure:  # with a wrong digest there is nothing to go on with
                     raise
-                if at > since:  # it came on: another try has as good a chance as the first
+                if at - since >= self._worth:  # it came on: another try has as good a chance
                     attempt, since = 1, at
                     short = short if error is short else None
                 if may_retry(error, attempt, self._steps.retrying.retries):

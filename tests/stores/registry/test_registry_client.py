@@ -267,6 +267,41 @@ async def test_a_registry_that_sends_all_but_the_blob_is_left(head: bytes, more:
     assert caught.value.transient
 
 
+def dripping(count: int) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """A registry that sends a body of `count` bytes one by one, never silent for long."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(count)})
+        await response.prepare(request)
+        for _ in range(count):
+            await response.write(b"x")
+            await sleep(0.03)
+        return response
+
+    return answer
+
+
+async def test_a_registry_that_sends_drops_is_left_although_it_is_never_silent() -> None:
+    async with scripted(dripping(10_000)) as server, asking(server, idle_seconds=0.3) as client:
+        with fail_after(20), pytest.raises(TimedOut, match=r" sent only \d+ bytes in ") as caught:
+            async with client.blob(reference(server).by_digest(DIGEST)) as reading:
+                async for _ in reading:
+                    pass
+    assert caught.value.transient
+
+
+async def test_the_time_that_the_reader_takes_for_himself_makes_no_body_slow() -> None:
+    async with scripted(dripping(75)) as server, asking(server, idle_seconds=0.3) as client:
+        with fail_after(20):
+            async with client.blob(reference(server).by_digest(DIGEST)) as reading:
+                count = 0
+                async for chunk in reading:
+                    if not count:
+                        await sleep(1.8)  # the watch has no other clock than the loop's
+                    count += len(chunk)
+    assert count == 75
+
+
 async def test_a_port_where_nothing_listens_is_named() -> None:
     async with scripted(always(manifest_answer)) as server:
         pass
