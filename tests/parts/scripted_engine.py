@@ -25,7 +25,8 @@ class ScriptedEngine:
     `pull` and `push` are the records of the stream; `None` in place of a record breaks the
     connection there, and a number stalls for so many seconds. `silent`: not even the stream's head
     comes. `distribution` is a status and a body, or several, one for each time. `images` are local
-    names with their Ids, `nameless` Ids that lost theirs. `before["tag"]` (`pull`, `push`,
+    names with their Ids, `nameless` Ids that lost theirs, `odd` what it says of each besides or
+    instead. `before["tag"]` (`pull`, `push`,
     `delete`, `version`) are called one by one, each before one such request is answered. `requests`
     are the ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
     """
@@ -40,6 +41,7 @@ class ScriptedEngine:
         self.images: dict[str, str] = {}
         self.nameless: set[str] = set()
         self.platform = {"Os": "linux", "Architecture": "amd64"}
+        self.odd: dict[str, object] = {}
         self.before: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
         self.requests: list[str] = []
         self.auths: list[str] = []
@@ -90,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             several = len(engine.distribution) > 1
             self._answer(*(engine.distribution.pop(0) if several else engine.distribution[0]))
         elif (name := _name(path, "/json")) in engine.images:
-            self._answer(200, {"Id": engine.images[name], **engine.platform})
+            self._answer(200, {"Id": engine.images[name], **engine.platform, **engine.odd})
         else:
             self._answer(404, {"message": f"No such image: {name}"})
 

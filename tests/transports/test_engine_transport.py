@@ -131,6 +131,26 @@ async def test_the_engine_is_not_asked_what_nobody_wants_to_know(
     assert asked == [f"GET /v1.41/images/{name}/json" for name in looks]
 
 
+@pytest.mark.parametrize("odd", [None, 7, ""])
+async def test_an_image_of_which_the_engine_tells_no_id_keeps_its_name(
+    stage: Stage, odd: object
+) -> None:
+    stage.engine.images[str(TARGET)] = "of somebody else"
+    stage.engine.odd["Id"] = odd
+    (outcome,) = await stage.copy()
+    assert outcome.error is not None
+    assert (outcome.status, outcome.error.where.step) == (Status.FAILED, Step.TAG)
+    assert "not readable" in outcome.error.what
+    assert stage.engine.images[str(TARGET)] == "of somebody else"
+
+
+async def test_an_engine_that_tells_of_an_odd_platform_has_another_image(stage: Stage) -> None:
+    stage.registries.put(SOURCE, index(amd64=image("c")))
+    stage.engine.odd |= {"Os": ["linux"], "Variant": {"v": 8}}
+    (outcome,) = await stage.copy(job(SOURCE, TARGET, AMD64))
+    assert isinstance(outcome.error, errors.NoSuchPlatform)
+
+
 @pytest.mark.parametrize("step", ["tag", "push"])
 async def test_an_image_that_somebody_else_cleans_away_is_fetched_again(
     stage: Stage, step: str

@@ -8,7 +8,7 @@ local is overwritten), and believe only the target registry.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -212,9 +212,8 @@ class EngineTransport:
             if not work.job.platforms:
                 return
             image = await self._engine.inspect(work.pull_name) or {}
-        given = Platform(
-            str(image.get("Os")), str(image.get("Architecture")), image.get("Variant") or None
-        )
+        variant = str(image.get("Variant") or "") or None
+        given = Platform(str(image.get("Os")), str(image.get("Architecture")), variant)
         for platform in work.job.platforms:
             if not platform.admits(given):
                 raise NoSuchPlatform(
@@ -227,7 +226,7 @@ class EngineTransport:
         with _speaking_of(work, Step.TAG):
             if not work.tagged:
                 image = await self._engine.inspect(work.target_name)
-                work.before = str(image["Id"]) if image else None
+                work.before = _id_in(image) if image else None
                 work.tagged = True
             try:
                 await self._engine.tag(work.pull_name, target.name, str(target.tag))
@@ -302,6 +301,14 @@ class EngineTransport:
             text = fault.text if isinstance(fault, Refused) else str(fault)
             said = shown(text, secrets=work.secrets)
             work.observe(Noted(work.job, f"{_UNCLEAN}: {said}"))
+
+
+def _id_in(image: Mapping[str, object]) -> str:
+    """The Id of an image that the engine was asked about; without one it could not be put back."""
+    match image.get("Id"):
+        case str(name) if name:
+            return name
+    raise Refused(0, "the engine's answer about the image is not readable")
 
 
 def _secrets(who: Credential | None, auth: str) -> tuple[str, ...]:
