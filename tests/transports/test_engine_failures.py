@@ -142,6 +142,64 @@ def test_figures_of_addresses_and_ids_are_not_taken_for_an_answer(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "open /var/lib/docker/tmp/GetImageBlob1: no space left on device",
+        "failed to register layer: Error processing tar file(exit status 1): write /usr/bin/x: no space left on device",
+        "failed to register layer: ApplyLayer exit status 1 stdout:  stderr: link /a /b: no space left on device",
+        "failed to register layer: mkdir /var/lib/docker/overlay2/5/diff: no space left on device",
+        "failed to extract layer sha256:1: mount callback failed on /var/lib/containerd/tmpmounts/m: write /x: no space left on device: unknown",
+        'failed to prepare extraction snapshot "extract-1 sha256:2": mkdir /var/lib/containerd/new-1: no space left on device: unknown',
+        'writing blob: storing blob to file "/var/tmp/storage1/1": write /var/tmp/storage1/1: no space left on device',
+        'writing blob: adding layer with blob "sha256:1": processing tar file(open /usr/x: no space left on device): exit status 1',
+    ],
+)  # fmt: skip
+def test_an_engine_that_could_not_write_a_file_ends_the_run(text: str) -> None:
+    error = classify(text, Step.PULL, REF)
+    assert type(error) is errors.DiskFull
+    assert error.ends_run
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unknown: write /var/lib/docker/tmp/x: no space left on device",
+        "error pulling image configuration: download failed after attempts=1: unknown: write /x: no space left on device",
+        "error from registry: write /x: no space left on device",
+        "received unexpected HTTP status: 500 write /x: no space left on device",
+        "unexpected status from GET request to http://r.example:5000/v2/x: 500 write /x: no space left on device",
+        'error parsing HTTP 403 response body: invalid character: "write /x: no space left on device"',
+        "reading manifest 1.27 in r.example:5000/team/app: denied: write /x: no space left on device",
+        'initializing source: StatusCode: 400, "write /x: no space left on device"',
+        "errors:\ntoomanyrequests: write /x: disk quota exceeded\n",
+    ],
+)  # fmt: skip
+def test_a_registry_that_speaks_of_a_full_disk_ends_no_run(text: str) -> None:
+    error = classify(text, Step.PULL, REF)
+    assert not isinstance(error, errors.DiskFull)
+    assert not error.ends_run
+    assert "the engine says: “" in error.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'image operating system "no space left on device" cannot be used on this platform',
+        "no space left on device",
+    ],
+)
+def test_a_full_disk_without_a_file_fails_the_image_and_not_the_run(text: str) -> None:
+    error = classify(text, Step.PULL, REF)
+    assert type(error) is errors.DiskFull
+    assert not error.ends_run
+
+
+def test_a_target_that_cannot_tell_what_it_has_for_its_full_disk_is_full() -> None:
+    text = "unknown: write /var/lib/registry/x: no space left on device"
+    assert type(classify(text, Step.VERIFY, REF)) is errors.TargetFull
+
+
+@pytest.mark.parametrize(
     ("text", "away"),
     [
         ("dial tcp 192.0.2.1:443: connect: connection refused", True),

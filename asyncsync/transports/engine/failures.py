@@ -25,6 +25,14 @@ _FOREIGN = re.compile(
     r"|\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?|\[[0-9a-f:]+\](?::\d+)?"
     r"|[0-9a-f]{12,}"
 )
+_NO_SPACE = "no space left on device|disk quota exceeded"
+# Before it, a registry speaks: an engine puts this before what it quotes, mostly the code of an
+# error document. (containerd writes `: unknown` too, but behind its own errors.)
+_QUOTES = re.compile(
+    r"error from registry|response body|http status|unexpected status|status ?code|\b"
+    r"(?:unknown|unsupported|unauthorized|denied|unavailable|toomanyrequests|invalid|unverified): "
+)
+_QUOTE_OR_LINE = re.compile(r"[\"\n]")
 # What a program of the engine's own machine may not do says nothing about a registry.
 _LOCAL_DENIED = "permission denied"
 
@@ -51,13 +59,7 @@ class _Rule:
 # The order matters: a full disk is named inside a failed pull, an untrusted certificate inside a
 # failed request, a refused login inside “not found”.
 _RULES = (
-    _Rule(
-        "no space left on device|disk quota exceeded",
-        errors.DiskFull,
-        "the engine's disk is full",
-        ends_run=True,
-        quoted=False,
-    ),
+    _Rule(_NO_SPACE, errors.DiskFull, "the engine's disk is full", ends_run=True, quoted=False),
     _Rule(
         "x509:|http response to https client|tls: failed to verify|certificate signed by unknown",
         errors.TlsError,
@@ -152,6 +154,7 @@ _RULES = (
         transient=True,
     ),
 )
+_AT_TARGET = frozenset({Step.PUSH, Step.VERIFY})
 # On a containerd store and on podman the local image is missing in these words, on a classic
 # engine in the others; all of them speak of the engine, none of a registry.
 _LOCAL_MISSING = re.compile(
@@ -178,8 +181,10 @@ def classify(text: str, step: Step, ref: Reference, secrets: Iterable[str] = ())
             continue
         if rule.kind is errors.TargetFull and step is not Step.PUSH:
             continue  # a quota of pulls, or of the engine's own
-        if rule.kind is errors.DiskFull and step is Step.PUSH:  # it is the registry's disk then
+        if rule.kind is errors.DiskFull and step in _AT_TARGET:  # it is the registry's disk then
             return errors.TargetFull(f"{registry} has no room left{said}", where)
+        if rule.kind is errors.DiskFull and _QUOTES.search(_before_no_space(plain)):
+            continue
         words = rule.says.format(
             registry=registry,
             name=ref.name,
@@ -187,12 +192,24 @@ def classify(text: str, step: Step, ref: Reference, secrets: Iterable[str] = ())
             what="manifest" if ref.digest else "tag",
         )
         what = f"{words}{said}" if rule.quoted else words
-        error = rule.kind(what, where, rule.transient, rule.ends_run)
+        # Where it names no file, it may still be somebody else's word (in a config, say): then this
+        # image fails, and the others are tried.
+        ends_run = rule.ends_run and _names_a_file(_before_no_space(plain))
+        error = rule.kind(what, where, rule.transient, ends_run)
         return error.being_away() if rule.away else error
     if status := _ANSWERED.search(plain):
         what = f"{registry} answered {status[1]}{said}"
         return errors.RegistryUnavailable(what, where, transient=True)
     return CopyError(f"{step} failed{said}", where, transient=True)
+
+
+def _before_no_space(text: str) -> str:
+    return re.split(_NO_SPACE, text, maxsplit=1)[0]
+
+
+def _names_a_file(before: str) -> bool:
+    """Whether it ends in what the engine could not write, as in `write /var/lib/docker/tmp/x: `."""
+    return before.endswith(": ") and " /" in _QUOTE_OR_LINE.split(before)[-1]
 
 
 def _without(ref: Reference, text: str) -> str:
