@@ -120,7 +120,9 @@ class RegistryClient:
 
         So that one token serves for all of the image. Costs and raises what `resolve` does.
         """
-        return await _resolved(self._session(ref.place), ref, writes=True)
+        session = self._session(ref.place)
+        with session.hiding():
+            return await _resolved(session, ref, writes=True)
 
     async def manifest(self, ref: Reference) -> RawManifest:
         """The exact bytes that `ref` names, at most 4 MiB, their digest checked. Costs a GET.
@@ -150,9 +152,10 @@ class RegistryClient:
             ref, lambda session: _open_blob(session, ref, byte_range(start, stop), start)
         )
         try:
-            chunks = between(answer.chunks(), skip, None if stop is None else stop - start)
-            mirrors = self._mirrors_of(ref.place)
-            yield Reading(session.place, chunks, lambda: mirrors.leave_out(session))
+            with session.hiding():
+                chunks = between(answer.chunks(), skip, None if stop is None else stop - start)
+                mirrors = self._mirrors_of(ref.place)
+                yield Reading(session.place, chunks, lambda: mirrors.leave_out(session))
         finally:
             answer.close()
 
@@ -163,14 +166,18 @@ class RegistryClient:
         is a HEAD and a POST in one (OCI distribution-spec, “Mounting a blob from another
         repository”). Raises CopyError, with the registry alone.
         """
-        return await begin(self._session(ref.place), ref, origin or ref.repository)
+        session = self._session(ref.place)
+        with session.hiding():
+            return await begin(session, ref, origin or ref.repository)
 
     async def begin_anew(self, ref: Reference) -> Upload:
         """Begin to upload the blob `ref`, whatever the target says that it has.
 
         Raises CopyError, with the registry alone.
         """
-        return await begin_anew(self._session(ref.place), ref)
+        session = self._session(ref.place)
+        with session.hiding():
+            return await begin_anew(session, ref)
 
     async def put(self, ref: Reference, manifest: RawManifest) -> Taken:
         """Put `manifest` under the tag or digest of `ref`; the target's own word for it.
@@ -179,34 +186,17 @@ class RegistryClient:
         names, TypeRefused where it takes no manifest of this type.
         """
         session = self._session(ref.place)
-        answer = await session.ask(
-            Ask(
-                "PUT",
-                ref.repository,
-                f"manifests/{ref.identifier}",
-                Kind.WRITES,
-                {"Content-Type": manifest.media_type},
-                lambda: manifest.data,
-                writes=True,
-            )
-        )
-        if answer.status != 201:
-            raise refusal(answer, session.push_failure(answer))
-        told = digest_told(answer.headers)
-        if told is None:
-            seen = await _resolved(session, ref, writes=True)
-            told = seen.digest if seen else None
-        if told is None or Digest.of(manifest.data, told.algorithm) != told:
-            what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
-            raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(str(ref.place)))
-        return Taken(told, digest_told(answer.headers, "OCI-Subject"))
+        with session.hiding():
+            return await _put(session, ref, manifest)
 
     async def tags(self, place: Registry, repository: str) -> tuple[str, ...]:
         """All tags of a repository, in the order of the registry itself: no mirror is asked.
 
         Raises CopyError, with the registry alone; NotFound if there is no such repository.
         """
-        return await tags_of(self._session(place), Reference(place, repository, "latest"))
+        session = self._session(place)
+        with session.hiding():
+            return await tags_of(session, Reference(place, repository, "latest"))
 
     async def referrers(self, ref: Reference) -> tuple[Descriptor, ...]:
         """What refers to the digest of `ref`, as the registry itself lists it, unchecked.
@@ -218,14 +208,20 @@ class RegistryClient:
         if ref.digest is None:
             raise ValueError(f"{ref} has no digest to which something refers")
         session = self._session(ref.place)
-        kind = (ref.place, ref.repository, ref.digest.algorithm)  # some know no sha512
+        with session.hiding():
+            return await self._referrers(session, ref, ref.digest)
+
+    async def _referrers(
+        self, session: Session, ref: Reference, digest: Digest
+    ) -> tuple[Descriptor, ...]:
+        kind = (ref.place, ref.repository, digest.algorithm)  # some know no sha512
         if kind not in self._listless:
             if (found := await referrers_of(session, ref)) is not None:
                 return found
             self._listless.add(kind)
         if not session.quirks.digest_tags:
             return ()
-        at = ref.by_tag(referrers_tag(ref.digest))
+        at = ref.by_tag(referrers_tag(digest))
         seen = await _resolved(session, at, writes=False)  # a HEAD: most images have none
         if seen is None or seen.media_type != OCI_INDEX:
             return ()
@@ -241,7 +237,12 @@ class RegistryClient:
 
     async def _first(self, ref: Reference, attempt: Callable[[Session], Awaitable[T]]) -> T:
         """What its mirrors have, else what the registry of `ref` itself says."""
-        return await self._mirrors_of(ref.place).first(attempt, self._session(ref.place))
+
+        async def hiding(session: Session) -> T:
+            with session.hiding():
+                return await attempt(session)
+
+        return await self._mirrors_of(ref.place).first(hiding, self._session(ref.place))
 
     def _mirrors_of(self, at: Place) -> Mirrors:
         place = as_registry(at)
@@ -298,6 +299,30 @@ async def _read(session: Session, ref: Reference, *, writes: bool) -> RawManifes
         what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
         raise UnsupportedManifest(what, Where(str(ref.place)))
     return manifest_of(answer.headers, answer.body, ref)
+
+
+async def _put(session: Session, ref: Reference, manifest: RawManifest) -> Taken:
+    answer = await session.ask(
+        Ask(
+            "PUT",
+            ref.repository,
+            f"manifests/{ref.identifier}",
+            Kind.WRITES,
+            {"Content-Type": manifest.media_type},
+            lambda: manifest.data,
+            writes=True,
+        )
+    )
+    if answer.status != 201:
+        raise refusal(answer, session.push_failure(answer))
+    told = digest_told(answer.headers)
+    if told is None:
+        seen = await _resolved(session, ref, writes=True)
+        told = seen.digest if seen else None
+    if told is None or Digest.of(manifest.data, told.algorithm) != told:
+        what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
+        raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(str(ref.place)))
+    return Taken(told, digest_told(answer.headers, "OCI-Subject"))
 
 
 async def _config(session: Session, ref: Reference) -> bytes:

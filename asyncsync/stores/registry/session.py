@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ssl import SSLContext
 
@@ -21,6 +22,7 @@ from asyncsync.model.errors import (
     TlsError,
     Where,
 )
+from asyncsync.model.foreign import without
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.model.place import Registry
 from asyncsync.stores.registry.answers import Answer, codes, failure, push_failure, said
@@ -147,6 +149,22 @@ class Session:
         else:
             hint = ""
         return error.saying(f"{error.what}. {hint}") if hint else error
+
+    @contextmanager
+    def hiding(self) -> Iterator[None]:
+        """Show none of our secrets in an error that leaves this block, whoever put it there.
+
+        A registry can name what it wants where we have to quote it: hosts, types, digests. Its host
+        names come to us in lower case.
+        """
+        try:
+            yield
+        except CopyError as error:
+            secrets = self._secrets
+            what = without(error.what, (*secrets, *(secret.lower() for secret in secrets)))
+            if what == error.what:
+                raise
+            raise error.saying(what) from None
 
     @property
     def _secrets(self) -> tuple[str, ...]:

@@ -128,13 +128,14 @@ class Upload:
 
         Raises CopyError, with the registry alone.
         """
-        answer = await self._chunks(content, start) if start else None
-        if answer is None or _refused(answer):
-            if answer is not None:
-                await self._again()
-            answer = await self._whole(content)
-        if answer.status not in (201, 204):
-            raise self._failure(answer)
+        with self._session.hiding():
+            answer = await self._chunks(content, start) if start else None
+            if answer is None or _refused(answer):
+                if answer is not None:
+                    await self._again()
+                answer = await self._whole(content)
+            if answer.status not in (201, 204):
+                raise self._failure(answer)
 
     async def offset(self) -> int:
         """How many bytes the registry has of it: where to go on; 0 where it cannot say."""

@@ -110,7 +110,7 @@ class Stream:
                     short = DigestMismatch(f"{what} bytes", self._where, transient=goes_on)
                     raise short
             except CopyError as error:
-                if error is self.failure:  # with a wrong digest there is nothing to go on with
+                if self.failure:  # with a wrong digest there is nothing to go on with
                     raise
                 if at - since >= self._worth:  # it came on: another try has as good a chance
                     attempt, since = 1, at

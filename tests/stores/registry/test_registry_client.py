@@ -78,6 +78,9 @@ async def asking(
         yield client
 
 
+CANARY_HEX = "c4" * 32  # a password that could be a digest
+
+
 def always(
     response: Callable[[], web.Response],
 ) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
@@ -354,6 +357,35 @@ async def test_no_secret_and_no_escape_code_comes_back_from_a_registry(status: i
     for canary in (secret, "c4nary", authorization.removeprefix("Basic ").rstrip("=")):
         assert canary not in "".join(told)
     assert "\033" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"Content-Type": "c4nary-S3cret"},
+        {"Content-Type": MANIFEST_TYPE, "Docker-Content-Digest": f"sha256:{CANARY_HEX}"},
+        {"Location": "https://c4nary-s3cret.example/x", "status": "307"},
+    ],
+    ids=["type", "digest", "host"],
+)
+@pytest.mark.parametrize("secret", ["c4nary-S3cret", CANARY_HEX])
+async def test_a_login_that_is_quoted_as_something_else_is_not_told(
+    odd: dict[str, str], secret: str
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if "Authorization" not in request.headers:
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        headers = {key: value for key, value in odd.items() if key != "status"}
+        return web.Response(status=int(odd.get("status", 200)), body=b"<p>", headers=headers)
+
+    async with scripted(answer) as server, asking(server, who=Credential("u", secret)) as client:
+        ref = reference(server).by_digest(DIGEST)
+        for ask in (client.manifest, client.look, client.config, client.begin):
+            with pytest.raises(CopyError) as caught:
+                await ask(ref)
+            told = "".join(traceback.format_exception(caught.value))
+            assert secret not in told
+            assert secret.lower() not in told
 
 
 async def test_a_header_that_breaks_the_parser_does_not_bring_our_secret_back() -> None:
