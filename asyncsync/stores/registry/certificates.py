@@ -12,7 +12,11 @@ import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from anyio import to_thread
+from yarl import URL
 
 from asyncsync.credentials import user_home
 from asyncsync.model.access import Access
@@ -23,6 +27,7 @@ from asyncsync.stores.registry.wire import trusting
 
 _SYSTEM = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 _USER = Path(".config/containers/certs.d")  # in the home; XDG_CONFIG_HOME does not count here
+_HOSTS_MAX = 100  # that one registry names; whoever names more has them looked up again
 _FILES_MAX = 1000  # of one host; a folder that holds more is not what it is taken for
 
 
@@ -44,20 +49,28 @@ def certificate_folders(environ: Mapping[str, str] = os.environ) -> tuple[Path, 
 
 
 def context_for(
-    place: Registry, access: Access, folders: Sequence[Path] | None = None
+    place: Registry,
+    access: Access,
+    folders: Sequence[Path] | None = None,
+    *,
+    named_by: Registry | None = None,
 ) -> ssl.SSLContext | None:
     """How TLS is spoken with `place`; None where it has nothing of its own. Blocks.
 
     Trusted are the system's CAs, those of `--ca-file` and the host's own ones; a host in
     `access.insecure` is believed without any, and still gets our certificate. `folders` are in
-    place of `certificate_folders()`. Raises TlsError, with the registry alone, for files that
+    place of `certificate_folders()`. `named_by`: the registry that sends us to `place`; its CAs
+    are trusted there, too, as docker does. Raises TlsError, with the registry alone, for files that
     cannot be used.
     """
     if place.host in access.plain_http:
         return None
     insecure = place.host in access.insecure
     try:
-        own = _own(place, certificate_folders() if folders is None else folders)
+        folders = certificate_folders() if folders is None else folders
+        own = _own(place, folders)
+        if named_by and named_by != place:
+            own = _Own(own.authorities + _own(named_by, folders).authorities, own.pairs)
         if not own and not insecure:
             return None
         context = _unverifying() if insecure else _trusting(access, own)
@@ -65,8 +78,30 @@ def context_for(
         for certificate, key in reversed(own.pairs):
             _show(context, certificate, key)
     except ConfigurationError as error:
-        raise TlsError(str(error), Where(place.host)) from error
+        raise TlsError(str(error), Where((named_by or place).host)) from error
     return context
+
+
+class Elsewhere:
+    """How TLS is spoken with the hosts to which `registry` sends us, for tokens and for blobs."""
+
+    def __init__(self, registry: Registry, access: Access) -> None:
+        self._registry, self._access = registry, access
+        self._contexts: dict[str, ssl.SSLContext | None] = {}
+
+    async def context(self, url: URL) -> ssl.SSLContext | None:
+        """The context for the host of `url`; None where it has nothing of its own."""
+        host = url.host_port_subcomponent or ""
+        if host not in self._contexts:
+            try:
+                place = Registry.parse(host)
+            except ValueError:  # a name with a `_`, say: nobody can have named it
+                return None
+            if len(self._contexts) >= _HOSTS_MAX:
+                self._contexts.clear()
+            look = partial(context_for, place, self._access, named_by=self._registry)
+            self._contexts[host] = await to_thread.run_sync(look)
+        return self._contexts[host]
 
 
 def _own(place: Registry, folders: Sequence[Path]) -> _Own:

@@ -28,7 +28,7 @@ from asyncsync.model.place import Registry
 from asyncsync.stores.registry.answers import Answer, codes, failure, push_failure, said
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.auth import Challenge, choose, parse_challenges, pull_scope
-from asyncsync.stores.registry.certificates import context_for
+from asyncsync.stores.registry.certificates import Elsewhere, context_for
 from asyncsync.stores.registry.hosts import api_host, schemes
 from asyncsync.stores.registry.logins import Logins
 from asyncsync.stores.registry.mishaps import speaks_no_tls
@@ -43,6 +43,10 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SLOWING = frozenset({429, 503})
 _CHALLENGES_MAX = 16  # headers that are read …
 _CHALLENGE_MAX = 8192  # … and characters of each; all that fit an answer take half a minute
+_TRUST_ELSEWHERE = (
+    "It is where the registry keeps its blobs. Trust its CA: --ca-file FILE, or "
+    "/etc/docker/certs.d/{host}/ca.crt; to check nothing: --insecure-skip-verify {host}."
+)
 _FOLLOWED = frozenset({"GET", "HEAD"})
 
 
@@ -77,7 +81,8 @@ class Session:
         self._place, self._access, self._credentials, self._wire = place, access, credentials, wire
         self._where = Where(place.host)
         self._logins = Logins()
-        self._tokens = Tokens(place, access, wire, self._logins, clock=clock)
+        self._elsewhere = Elsewhere(place, access)
+        self._tokens = Tokens(place, access, wire, self._logins, self._elsewhere, clock=clock)
         self.quirks = quirks
         self._notices = notices
         self._rates = Rates(self.quirks.at_once, clock=clock)
@@ -161,10 +166,11 @@ class Session:
             yield
         except CopyError as error:
             secrets = self._secrets
-            what = without(error.what, (*secrets, *(secret.lower() for secret in secrets)))
-            if what == error.what:
+            known = (*secrets, *(secret.lower() for secret in secrets))
+            what, advised = without(error.what, known), without(error.advised, known)
+            if (what, advised) == (error.what, error.advised):
                 raise
-            raise error.saying(what) from None
+            raise error.saying(what).advising(advised) from None
 
     @property
     def _secrets(self) -> tuple[str, ...]:
@@ -321,7 +327,12 @@ class Session:
         request = Request(ask.method, url, headers, ask.most, body=ask.body)
         if not same_origin(url, self._home):  # another host has other limits, and tells us of none
             home = self._wire.reach_of(self._home)
-            return await self._wire.ask(request, self._where, home=home)
+            tls = await self._elsewhere.context(url) if url.scheme == "https" else None
+            try:
+                return await self._wire.ask(request, self._where, home=home, tls=tls)
+            except TlsError as error:
+                error.advising(_TRUST_ELSEWHERE.format(host=url.host_port_subcomponent))
+                raise
         async with self._rates.turn(ask.kind) as turn:
             answer = await self._wire.ask(request, self._where, tls=self._tls)
             failed = self.failure(answer) if answer.status in _SLOWING else None

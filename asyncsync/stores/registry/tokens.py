@@ -7,9 +7,7 @@ from base64 import b64encode
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from ssl import SSLContext
 
-from anyio import to_thread
 from yarl import URL
 
 from asyncsync.credentials.flights import Flight
@@ -30,7 +28,7 @@ from asyncsync.stores.registry.auth import (
     token_form,
     token_query,
 )
-from asyncsync.stores.registry.certificates import context_for
+from asyncsync.stores.registry.certificates import Elsewhere
 from asyncsync.stores.registry.logins import Logins
 from asyncsync.stores.registry.trust import Refused, realm_url, same_origin
 from asyncsync.stores.registry.wire import Request, Wire
@@ -77,12 +75,12 @@ class Tokens:
         access: Access,
         wire: Wire,
         logins: Logins,
+        elsewhere: Elsewhere,
         *,
         clock: Callable[[], float],
     ) -> None:
         self._place, self._access, self._wire = place, access, wire
-        self._logins, self._clock = logins, clock
-        self._contexts: dict[str, SSLContext | None] = {}  # by the token server's host
+        self._logins, self._elsewhere, self._clock = logins, elsewhere, clock
         self._kept: dict[Wanted, tuple[str, float]] = {}
         self._flights: defaultdict[Wanted, Flight[str]] = defaultdict(Flight)
         self.seen: deque[str] = deque(maxlen=_REMEMBERED)
@@ -119,7 +117,8 @@ class Tokens:
             what = f"{self._place} sends us for a token to {refused}: refused"
             raise CopyError(what, Where(self._place.host)) from None
         where = Where(self._place.host)
-        guard, tls = None if same_origin(realm, wanted.at) else home, await self._context(realm)
+        guard = None if same_origin(realm, wanted.at) else home
+        tls = await self._elsewhere.context(realm)  # often it is the registry itself
         headers = {"Accept": "application/json"}
         if who and who.identity_token:
             form = token_form(who.identity_token, wanted.service, wanted.scope)
@@ -132,17 +131,6 @@ class Tokens:
         url = token_query(realm, wanted.service, wanted.scope)
         get = Request("GET", url, headers, TOKEN_BYTES_MAX)
         return await self._wire.ask(get, where, home=guard, tls=tls)
-
-    async def _context(self, realm: URL) -> SSLContext | None:
-        """How TLS is spoken with a token server: often the registry, it may be another host."""
-        host = realm.host_port_subcomponent or ""
-        if host not in self._contexts:
-            try:
-                place = Registry.parse(host)
-            except ValueError:  # a name with a `_`, say: nobody can have named it
-                return None
-            self._contexts[host] = await to_thread.run_sync(context_for, place, self._access)
-        return self._contexts[host]
 
     def _failure(self, answer: Answer, wanted: Wanted) -> CopyError:
         who, where = wanted.who, Where(self._place.host)

@@ -15,6 +15,7 @@ from scripted import Certificate, Scripted, manifest_answer, scripted, self_sign
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
+from asyncsync.model.digest import Digest
 from asyncsync.model.errors import TlsError, Where
 from asyncsync.model.place import Registry
 from asyncsync.model.reference import Reference
@@ -43,6 +44,13 @@ def put(folder: Path, host: str, **files: Path) -> Path:
     for name, file in files.items():
         (folder / host / name.replace("_", ".")).write_bytes(file.read_bytes())
     return folder
+
+
+async def sent(request: web.BaseRequest) -> web.Response:
+    """What a store of blobs answers, and a token server."""
+    return (
+        web.json_response({"token": "t"}) if request.path == "/token" else web.Response(body=b"{}")
+    )
 
 
 @asynccontextmanager
@@ -187,6 +195,48 @@ async def test_a_token_is_asked_of_an_insecure_host_as_its_images_are(
                         await asked
 
 
+@pytest.mark.parametrize("trusted", ["registry", "store", "nobody"])
+@pytest.mark.parametrize("kind", ["blobs", "tokens"])
+async def test_the_ca_of_a_registry_is_trusted_where_it_sends_us(
+    tmp_path: Path,
+    servers: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    trusted: str,
+) -> None:
+    store = certificate_in(tmp_path / "store")
+    there = ""
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if kind == "blobs":
+            return web.Response(status=307, headers={"Location": f"{there}/blob"})
+        if "Authorization" in request.headers:
+            return web.Response(body=b"{}")
+        header = f'Bearer realm="{there}/token"'
+        return web.Response(status=401, headers={"WWW-Authenticate": header})
+
+    async with (
+        scripted(sent, tls=store.context) as other,
+        scripted(answer, tls=servers.context) as server,
+    ):
+        there = f"https://{other.host}"
+        monkeypatch.setenv("HOME", str(tmp_path))
+        folder = tmp_path / ".config/containers/certs.d"
+        put(folder, server.host, ca_crt=servers.file)
+        if trusted != "nobody":
+            host = server.host if trusted == "registry" else other.host
+            put(folder, host, store_crt=store.file)
+        async with RegistryClient(Access(), Credentials(environ={})) as client:
+            config = client.config(Reference.parse(f"{server.host}/team/app@{Digest.of(b'{}')}"))
+            if trusted != "nobody":
+                assert await config == b"{}"
+                return
+            with pytest.raises(TlsError, match=f"^{other.host} shows a certificate") as caught:
+                await config
+            if kind == "blobs":
+                assert f"certs.d/{other.host}/ca.crt" in caught.value.advice()
+
+
 def test_a_host_without_tls_needs_no_certificates(tmp_path: Path, ours: Certificate) -> None:
     folder = put(tmp_path / "certs.d", "r.example", us_cert=ours.file)
     access = Access(plain_http=frozenset({"r.example"}))
@@ -224,6 +274,10 @@ def test_files_that_cannot_be_used_are_an_error_that_says_which_and_why(
     with pytest.raises(TlsError, match=told) as caught:
         context_for(Registry("r.example:5000"), Access(), [folder])
     assert caught.value.where == Where("r.example:5000")
+    names = Registry("names.example")
+    with pytest.raises(TlsError, match=told) as caught:
+        context_for(Registry("r.example:5000"), Access(), [folder], named_by=names)
+    assert caught.value.where == Where("names.example")
 
 
 def test_what_is_no_certificate_in_the_folder_is_passed_over(
