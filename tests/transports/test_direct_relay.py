@@ -37,6 +37,7 @@ from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.contracts import Upload
 from asyncsync.transports.direct.pace import BURST_BYTES_MIN, Pace
 from asyncsync.transports.direct.relay import EARLY_BYTES_MAX, Relay
+from asyncsync.transports.direct.stream import LARGE_CHUNK_BYTES
 from asyncsync.transports.stepping import Steps
 
 DATA = bytes(range(256))
@@ -425,6 +426,22 @@ async def test_a_target_may_take_the_longer_over_the_last_byte_the_larger_a_blob
 
     data = DATA * (8 * 1024 * 1024 // len(DATA))
     link = Link(data, MemorySource(chunk_bytes=64 * 1024), Thorough(), retries=0)
+    assert await link.relay(idle_seconds=0.25).move(link.need)
+    assert link.arrived
+
+
+async def test_a_target_may_take_the_longer_over_a_chunk_the_larger_it_is() -> None:
+    @dataclass
+    class Slow(MemoryUpload):
+        async def _stall(self) -> None:
+            await anyio.sleep(0.6)  # the watch has no other clock than the loop's
+
+    class Far(MemoryTarget):
+        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+            return Slow(self, ref) if await super().begin(ref, origin) else None
+
+    large = 4 * LARGE_CHUNK_BYTES
+    link = Link(bytes(3 * large), MemorySource(chunk_bytes=large), Far(), retries=0)
     assert await link.relay(idle_seconds=0.25).move(link.need)
     assert link.arrived
 

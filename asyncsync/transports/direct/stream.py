@@ -29,6 +29,9 @@ DIGESTED_A_SECOND = 4 * 1024 * 1024  # bytes; a registry reads all again before 
 _WORTH_PART = 32
 _WORTH_BYTES = 32 * 1024
 _TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
+# As many as a socket gives at once are on their way for two minutes where 64 blobs share a line of
+# 1 Mbit/s, and nobody tells how many of them are left: for them, a target has the time once more.
+LARGE_CHUNK_BYTES = 256 * 1024
 _WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
 
 
@@ -59,7 +62,7 @@ class Stream:
         self._moved, self._untold = moved, 0
         self._idle_seconds = idle_seconds
         self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
-        self.given = 0
+        self.given, self._largest = 0, 0
         self._reading: Reading | None = None  # the one that is under way
         self._read_from: list[Reading] = []  # of which the bytes are that were hashed
         self._renewable = False
@@ -94,7 +97,7 @@ class Stream:
         short: DigestMismatch | None = None
         if not self.size:
             self._check()  # there is no last chunk to hold back, and none that puts the watch off
-            self._stirred(last=True)
+            self._stirred(0, last=True)
         while at < stop:
             try:
                 async with self._opened(at, stop) as chunks:
@@ -102,7 +105,7 @@ class Stream:
                         self._take(at, chunk, stop)
                         at += len(chunk)
                         await self._paced(len(chunk))
-                        self._stirred(last=at == stop)
+                        self._stirred(len(chunk), last=at == stop)
                         yield chunk
                 if at < stop:
                     what = f"{self._ref.place} ended {self._ref.digest} at {at} of {self.size}"
@@ -195,10 +198,13 @@ class Stream:
             self._hold_watch()
             await self._pace.passed(count)
 
-    def _stirred(self, *, last: bool) -> None:
-        """Put off the idle watch: a chunk is ready for the target."""
+    def _stirred(self, count: int, *, last: bool) -> None:
+        """Put off the idle watch: a chunk of `count` bytes is ready for the target."""
         digesting = self.size / DIGESTED_A_SECOND if last else 0.0
-        until = current_time() + self._idle_seconds + digesting
+        self._largest = max(self._largest, count)
+        # Not by each chunk: the watch would be set for each.
+        idle = self._idle_seconds * (1 + self._largest / LARGE_CHUNK_BYTES)
+        until = current_time() + idle + digesting
         if abs(until - self.watch.deadline) > min(_WATCH_SECONDS, self._idle_seconds / 4):
             self.watch.deadline = until
 
