@@ -488,6 +488,20 @@ async def test_the_bytes_of_a_large_blob_are_told_while_they_come_and_each_once(
     assert link.moved[:2] == [1024 * 1024] * 2
 
 
+async def test_bytes_that_are_wrong_only_when_they_come_again_are_the_sources_fault() -> None:
+    link = Link(retries=1, target=MemoryTarget(breaks=deque([100])))
+
+    async def lies_from_now_on() -> None:
+        if len(link.source.asked) == 2:
+            link.source.lies[link.need.source.digest] = bytes(50) + DATA[50:]
+
+    link.source.opens = lies_from_now_on
+    with pytest.raises(DigestMismatch) as caught:
+        await link.relay().move(link.need)
+    assert caught.value.where.registry == str(SOURCE)
+    assert link.target.blobs == {}
+
+
 async def test_what_was_doubted_is_moved_although_the_target_says_that_it_has_it() -> None:
     link = Link()
     link.target.blobs[link.need.target] = b"what it believes to have"

@@ -93,6 +93,8 @@ class Stream:
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop`, gone on with where a source breaks off."""
+        if not start and not self._whole:  # all comes again, perhaps from somebody else
+            self._anew()
         at, attempt, since = start, 1, start
         short: DigestMismatch | None = None
         if not self.size:
@@ -137,10 +139,14 @@ class Stream:
         if not self._renewable:
             return False
         self._steps.retried(2, 0.0, failed)
-        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
-        self.given, self._renewable = 0, False
-        self._read_from.clear()
+        self._renewable = False
+        self._anew()
         return True
+
+    def _anew(self) -> None:
+        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
+        self.given = 0
+        self._read_from.clear()
 
     def tell(self) -> None:
         """Tell what came in since the last time."""
