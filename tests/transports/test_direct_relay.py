@@ -34,7 +34,7 @@ from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.blobs import Need
-from asyncsync.transports.direct.contracts import Upload
+from asyncsync.transports.direct.contracts import Content, Upload
 from asyncsync.transports.direct.pace import BURST_BYTES_MIN, Pace
 from asyncsync.transports.direct.relay import EARLY_BYTES_MAX, Relay
 from asyncsync.transports.direct.stream import LARGE_CHUNK_BYTES
@@ -500,6 +500,26 @@ async def test_bytes_that_are_wrong_only_when_they_come_again_are_the_sources_fa
         await link.relay().move(link.need)
     assert caught.value.where.registry == str(SOURCE)
     assert link.target.blobs == {}
+
+
+async def test_what_once_ended_a_reading_ends_no_other_and_is_no_longer_told() -> None:
+    @dataclass
+    class Early(MemoryUpload):
+        async def send(self, content: Content, start: int = 0) -> None:
+            try:
+                async for _ in content.read(0, content.size):
+                    pass
+            except CopyError:  # its answer was here already: another way is wanted
+                link.source.breaks.append(0)
+            await super().send(content, start)
+
+    class Choosy(MemoryTarget):
+        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+            return Early(self, ref) if await super().begin(ref, origin) else None
+
+    link = Link(retries=1, source=MemorySource(breaks=deque([0, 0])), target=Choosy())
+    assert await link.relay().move(link.need)
+    assert link.arrived
 
 
 async def test_what_was_doubted_is_moved_although_the_target_says_that_it_has_it() -> None:

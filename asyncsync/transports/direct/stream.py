@@ -146,6 +146,7 @@ class Stream:
     def _anew(self) -> None:
         self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
         self.given = 0
+        self.failure = None
         self._read_from.clear()
 
     def tell(self) -> None:
