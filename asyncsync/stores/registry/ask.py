@@ -20,7 +20,8 @@ class Ask:
     `kind` is what it counts as where a registry wants fewer at once.
     `most`: bytes of a good answer that we take; None streams them. `body` is called for each time
     that it is sent. `writes`: it needs the right to push; `origin`: and to pull from there.
-    `follows`: go where a redirect leads; what writes never does.
+    `follows`: go where a redirect leads; what writes never does. `closes`: it ends an upload whose
+    bytes are there, and is answered once they are read again.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Ask:
     writes: bool = False
     origin: str | None = None
     follows: bool = True
+    closes: bool = False
 
     @property
     def scope(self) -> str:

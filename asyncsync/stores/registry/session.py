@@ -324,7 +324,7 @@ class Session:
         headers = dict(ask.headers)
         if authorization:
             headers["Authorization"] = authorization
-        request = Request(ask.method, url, headers, ask.most, body=ask.body)
+        request = Request(ask.method, url, headers, ask.most, ask.body, closes=ask.closes)
         if not same_origin(url, self._home):  # another host has other limits, and tells us of none
             home = self._wire.reach_of(self._home)
             tls = await self._elsewhere.context(url) if url.scheme == "https" else None

@@ -216,7 +216,7 @@ class Upload:
         if answer.status not in _TAKEN:
             return answer
         self._moved_on(answer)
-        return await self._ask("PUT", self._closing())
+        return await self._ask("PUT", self._closing(), closes=True)
 
     async def _chunk(self, content: Content, start: int, stop: int) -> Answer:
         answer = await self._ask(
@@ -262,10 +262,21 @@ class Upload:
         at: URL,
         body: Callable[[], Body] | None = None,
         headers: dict[str, str] | None = None,
+        *,
+        closes: bool = False,
     ) -> Answer:
         more = {**_OCTETS, **(headers or {})} if body else {}
         return await self._session.ask(
-            Ask(method, self._ref.repository, at, Kind.UPLOADS, more, body, writes=True)
+            Ask(
+                method,
+                self._ref.repository,
+                at,
+                Kind.UPLOADS,
+                more,
+                body,
+                writes=True,
+                closes=closes,
+            )
         )
 
 

@@ -45,7 +45,8 @@ Body: TypeAlias = bytes | AsyncIterator[bytes]
 class Request:
     """What to send. `most`: bytes of a good answer's body that we take; None streams it.
 
-    `body` is called when it is sent, so that the same request can be sent again.
+    `body` is called when it is sent, so that the same request can be sent again. `closes`: what
+    was sent before is read again before the answer comes, as it is behind a body of gigabytes.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     most: int | None
     body: Callable[[], Body] | None = None
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +185,7 @@ class Wire:
         # Through a proxy, the only address that we connect to is the proxy's, which the user chose.
         session = self._session(None if proxy else home)
         body = request.body() if request.body else None
-        sends = not isinstance(body, bytes | None)
+        sends = request.closes or not isinstance(body, bytes | None)
         plain = url.scheme == "http" and at in self._access.plain_http
         # A proxy waits for its own connection, and may say nothing meanwhile.
         connect = 2 * secs if proxy else CONNECT_SECONDS

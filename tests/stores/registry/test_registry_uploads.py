@@ -18,6 +18,7 @@ from anyio import (
     create_task_group,
     create_tcp_listener,
     fail_after,
+    sleep,
 )
 from anyio.abc import SocketAttribute, SocketStream
 from scripted import (
@@ -77,11 +78,12 @@ async def asking(
     *,
     who: Credential | None = None,
     access: Access | None = None,
+    idle_seconds: float = 5,
 ) -> AsyncIterator[RegistryClient]:
     access = access or Access(plain_http=frozenset({server.host}))
     credentials = Credentials({server.host: who} if who else {}, environ={})
     async with RegistryClient(
-        access, credentials, idle_seconds=5, known=lambda host: known
+        access, credentials, idle_seconds=idle_seconds, known=lambda host: known
     ) as client:
         yield client
 
@@ -131,6 +133,23 @@ async def test_chunks_have_their_length_and_the_place_of_their_first_and_last_by
     for seen in (*server.seen("PATCH"), *server.seen("PUT")):
         assert seen.headers["Content-Type"] == "application/octet-stream"
         assert "Transfer-Encoding" not in seen.headers
+
+
+@pytest.mark.parametrize("way", Way)
+async def test_a_registry_may_read_all_again_before_it_says_that_the_blob_is_there(
+    way: Way,
+) -> None:
+    async def late(request: web.BaseRequest) -> web.Response:
+        await sleep(0.8)  # what waits has no other clock than the loop's
+        return web.Response(status=201)
+
+    script = {POST: BEGUN, PATCH: TAKEN, PUT: late}
+    async with (
+        scripted(played(script)) as server,
+        asking(server, only(way), idle_seconds=0.3) as client,
+    ):
+        await send(client, server)
+    assert len(server.seen("PUT")) == 1
 
 
 @pytest.mark.parametrize(("way", "patches"), [(Way.CHUNKS, ["", "?state=1"]), (Way.PATCH, [""])])
