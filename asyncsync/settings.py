@@ -260,8 +260,8 @@ def choose(
     """The way to go: the one that is named, else an engine, unless there is a reason against it.
 
     `platforms`: the most that one image is wanted for. `layouts`: where images come from, or go to.
-    `no_engine`: why none can be reached, once
-    that is known. Raises ConfigurationError if an engine is named that cannot do what is asked.
+    `no_engine`: why none can be reached, once that is known. Raises ConfigurationError if an engine
+    is named that cannot do what is asked.
     """
     beyond = " and ".join(_beyond_an_engine(settings, platforms, layouts))
     if settings.via == "direct":
