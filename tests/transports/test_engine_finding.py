@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,18 @@ from scripted import scripted
 from asyncsync.model.errors import ConfigurationError, EngineUnavailable
 from asyncsync.transports.engine import connected
 from asyncsync.transports.engine.finding import Endpoint, find, open_client, reason
+
+# The command, run by a user whom the system knows by number alone.
+_NAMELESS = """
+import pwd
+
+def unknown(number):
+    raise KeyError(number)
+
+pwd.getpwuid = unknown
+from asyncsync.cli import main
+main()
+"""
 
 
 def write_context(config: Path, name: str, endpoint: dict[str, object]) -> Path:
@@ -148,3 +163,18 @@ def test_a_user_without_a_home_finds_the_default_socket(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Path, "home", nobody)
     assert find({}).url.startswith("unix://")
+
+
+def test_a_user_without_a_home_can_ask_an_engine(tmp_path: Path) -> None:
+    """A process of its own, for aiodocker looks for a home once: when it is imported."""
+    environ = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run(
+        [sys.executable, "-c", _NAMELESS, "sync", "--via=engine", "--to=r.example/t", "-"],
+        cwd=tmp_path,
+        env=environ | {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"},
+        input=b"nginx",
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"No Docker Engine answers" in done.stderr

@@ -12,18 +12,35 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import aiodocker
 import aiohttp
 
 from asyncsync.credentials import user_home
 from asyncsync.model.errors import ConfigurationError, EngineUnavailable
 from asyncsync.model.foreign import shown
+
+
+@contextmanager
+def _some_home() -> Iterator[None]:
+    if user_home(os.environ):
+        yield
+    else:
+        os.environ["HOME"] = os.devnull
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
+
+
+# While it is imported, aiodocker wants to know the home, for sockets that we never let it look for,
+# and a user without one would end in a traceback.
+with _some_home():
+    import aiodocker
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _META_BYTES_MAX = 1024 * 1024
