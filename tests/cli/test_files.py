@@ -70,7 +70,7 @@ def test_what_cannot_be_written_names_its_option(tmp_path: Path) -> None:
     [
         (".", "it is a folder"),
         ("none/file", "there is no folder .*none"),
-        ("a\0b", "embedded null"),
+        ("a\0b", ".*embedded null"),  # the words are Python's, and 3.13 has others than 3.11
     ],
 )
 def test_what_cannot_be_written_is_known_before_anything_is_opened(
