@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ def test_dependabot_looks_after_every_action_and_every_dependency() -> None:
     updates = {update["package-ecosystem"]: update for update in document["updates"]}
     assert set(updates) == {"github-actions", "pip"}
     assert updates["github-actions"]["directories"] == ["/", "/.github/actions/*"]
+
+
+def test_the_lowest_versions_that_ci_tests_are_those_that_are_admitted() -> None:
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lowest = [need.split(",")[0].replace(">=", "==") for need in needs]
+    _, *lines = (ROOT / "tests/lowest.txt").read_text().splitlines()
+    assert lines == lowest
 
 
 def lint(*command: str) -> str:

@@ -29,7 +29,7 @@ _BYTES = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3,
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class Parsed(click.ParamType):  # type: ignore[type-arg]  # newer click's has arguments, 8.1's none
+class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # 8.2's has no arguments
     """An option's value, read by one of the functions below."""
 
     def __init__(self, name: str, parse: Callable[[str], object]) -> None:

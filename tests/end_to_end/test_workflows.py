@@ -900,10 +900,15 @@ def test_ci_runs_the_readmes_test_command_as_root_on_every_python(
     ).push(".github/workflows/ci.yaml")  # fmt: skip
 
     assert run.conclusion == "success"
-    versions = [job.matrix["python"] for job in run.jobs_of("test")]
-    assert versions[0] == "3.11"
-    assert versions[-1] == "3.x"  # the newest, whatever it is
+    *names, lowest = (job.name for job in run.jobs_of("test"))
+    assert (names[0], names[-1]) == ("Python 3.11", "Python 3.x")  # the newest, whatever it is
+    assert lowest == "Python 3.11, lowest versions"
     lines = noted.read_text().splitlines()
-    assert lines[0] == f"--preserve-env=CI,ASYNCSYNC_PYTHON {command}"
-    assert lines[1] == "ASYNCSYNC_PYTHON=/python/3.11/bin/python"
-    assert len(lines) == 2 * len(versions)
+    kept = "CI,ASYNCSYNC_PYTHON,ASYNCSYNC_CONSTRAINTS"
+    assert lines[::3] == [f"--preserve-env={kept} {command}"] * (len(names) + 1)
+    assert set(lines[1:3]) == {
+        "ASYNCSYNC_PYTHON=/python/3.11/bin/python", "ASYNCSYNC_CONSTRAINTS=",
+    }  # fmt: skip
+    assert set(lines[-2:]) == {
+        "ASYNCSYNC_PYTHON=/python/3.11/bin/python", "ASYNCSYNC_CONSTRAINTS=tests/lowest.txt",
+    }  # fmt: skip
