@@ -136,8 +136,8 @@ def _closing(folder: Path, *, kept: bool, program: str) -> Iterator[str]:
 
 def program(started: str, environ: Mapping[str, str]) -> str:
     """How to type our name: as it was `started`, unless the name alone will do."""
-    if Path(started).name != "asyncsync":  # python -m asyncsync
-        return "asyncsync"
     found = shutil.which("asyncsync", path=environ.get("PATH", ""))
+    if Path(started).name != "asyncsync":  # python -m asyncsync
+        return "asyncsync" if found else f"{shlex.quote(sys.orig_argv[0])} -m asyncsync"
     same = found is not None and os.path.realpath(found) == os.path.realpath(started)
     return "asyncsync" if same else started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,4 +68,6 @@ def test_it_is_called_as_it_was_started_unless_its_name_alone_will_do(tmp_path: 
     assert program(started, {"PATH": str(other)}) == started
     assert program(started, {}) == started
     assert program("venv/bin/asyncsync", {"PATH": f"{here}:{other}"}) == "asyncsync"
-    assert program("/x/asyncsync/__main__.py", {"PATH": str(here)}) == "asyncsync"
+    module = "/x/asyncsync/__main__.py"
+    assert program(module, {"PATH": str(here)}) == "asyncsync"
+    assert program(module, {"PATH": str(tmp_path)}) == f"{sys.orig_argv[0]} -m asyncsync"
