@@ -65,14 +65,21 @@ async def test_what_came_before_a_connection_broke_counts_and_the_rest_may_follo
 ) -> None:
     async with serving(tmp_path / "layout", HERE) as served:
         location = await begun(served)
-        stream = await sending(served, location, BLOB[:100_000], says=len(BLOB))
-        await stream.aclose()
         shop = tmp_path / "layout" / ".asyncsync"
-        await until(lambda: any(file.stat().st_size == 100_000 for file in shop.iterdir()))
+
+        def came() -> int:
+            return max(file.stat().st_size for file in shop.iterdir())
+
+        stream = await sending(served, location, BLOB[:300_000], says=len(BLOB))
+        await until(lambda: came() == 300_000)
+        await anyio.wait_all_tasks_blocked()  # it waits for more; what nobody waits for is lost
+        await stream.send(BLOB[300_000:400_000])
+        await stream.aclose()
+        await until(lambda: came() == 400_000)
         status = await asked(served, "GET", location)
         assert status.status == 204
         got = int(status.headers["Range"].removeprefix("0-")) + 1
-        assert got == 100_000
+        assert got == 400_000
         rest = {**OCTETS, "Content_Range": f"{got}-{len(BLOB) - 1}"}
         closed = await asked(served, "PUT", f"{location}?digest={DIGEST}", BLOB[got:], **rest)
         assert closed.status == 201
