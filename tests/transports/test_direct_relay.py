@@ -35,9 +35,9 @@ from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.contracts import Content, Upload
+from asyncsync.transports.direct.idling import LARGE_CHUNK_BYTES
 from asyncsync.transports.direct.pace import BURST_BYTES_MIN, Pace
 from asyncsync.transports.direct.relay import EARLY_BYTES_MAX, Relay
-from asyncsync.transports.direct.stream import LARGE_CHUNK_BYTES
 from asyncsync.transports.stepping import Steps
 
 DATA = bytes(range(256))

@@ -17,8 +17,9 @@ from asyncsync.model.place import Place
 from asyncsync.model.reference import Reference
 from asyncsync.transports.direct.blobs import Need
 from asyncsync.transports.direct.contracts import Source, Target, Upload
+from asyncsync.transports.direct.idling import IDLE_SECONDS
 from asyncsync.transports.direct.pace import Pace
-from asyncsync.transports.direct.stream import IDLE_SECONDS, Stream
+from asyncsync.transports.direct.stream import Stream
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both, every
 
@@ -165,9 +166,8 @@ class _Transfer:
 
     async def _send(self, upload: Upload) -> None:
         where = Where(str(self.need.target.place))
-        with CancelScope() as watch:  # until it asks for bytes, its connection has other bounds
-            self.content.watch = watch
+        with self.content.watch.over() as watched:
             await upload.send(self.content, self.start)
-        if watch.cancelled_caught:
+        if watched.cancelled_caught:
             what = f"{where.registry} took no more of {self.need.target.digest} and said nothing"
             raise TimedOut(what, where, transient=True)

@@ -7,32 +7,24 @@ the digest is right, so wrong bytes never become a blob at the target.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-
-from anyio import CancelScope, current_time
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, DigestMismatch, Where
 from asyncsync.model.reference import Reference
 from asyncsync.retrying import may_retry, pause
 from asyncsync.transports.direct.contracts import Reading, Source
+from asyncsync.transports.direct.idling import IDLE_SECONDS, IdleWatch
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.stepping import Steps
 
-IDLE_SECONDS = 75.0  # without a byte taken; the source's own silence ends earlier, by its reader
-DIGESTED_A_SECOND = 4 * 1024 * 1024  # bytes; a registry reads all again before it answers the last
 # So much has to come in between two failures of a source for it to have come on: a part of the
 # blob, or more than drops bring in the minutes after which their reader ends them. Else a source
 # that breaks off behind each single byte would be asked for ever.
 _WORTH_PART = 32
 _WORTH_BYTES = 32 * 1024
 _TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
-# As many as a socket gives at once are on their way for two minutes where 64 blobs share a line of
-# 1 Mbit/s, and nobody tells how many of them are left: for them, a target has the time once more.
-LARGE_CHUNK_BYTES = 256 * 1024
-_WATCH_SECONDS = 1.0  # so fine is the idle watch; setting a timer for each chunk costs as much
 
 
 class Stream:
@@ -60,16 +52,15 @@ class Stream:
         self.size = size
         self._worth = min(max(size // _WORTH_PART, 1), _WORTH_BYTES)
         self._moved, self._untold = moved, 0
-        self._idle_seconds = idle_seconds
         self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
-        self.given, self._largest = 0, 0
+        self.given = 0
         self._reading: Reading | None = None  # the one that is under way
         self._read_from: list[Reading] = []  # of which the bytes are that were hashed
         self._renewable = False
         self._whole = whole  # all of it, and right, if it was fetched
         self._missed: CopyError | None = None  # why it was not
         self.failure: CopyError | None = None
-        self.watch = CancelScope()
+        self.watch = IdleWatch(idle_seconds)
 
     async def fetch(self) -> None:
         """Read all of it now, to be given out later; for small blobs.
@@ -99,7 +90,7 @@ class Stream:
         short: DigestMismatch | None = None
         if not self.size:
             self._check()  # there is no last chunk to hold back, and none that puts the watch off
-            self._stirred(0, last=True)
+            self.watch.ready(0)
         while at < stop:
             try:
                 async with self._opened(at, stop) as chunks:
@@ -107,7 +98,7 @@ class Stream:
                         self._take(at, chunk, stop)
                         at += len(chunk)
                         await self._paced(len(chunk))
-                        self._stirred(len(chunk), last=at == stop)
+                        self.watch.ready(len(chunk), digesting=self.size if at == stop else 0)
                         yield chunk
                 if at < stop:
                     what = f"{self._ref.place} ended {self._ref.digest} at {at} of {self.size}"
@@ -202,30 +193,15 @@ class Stream:
 
     async def _paced(self, count: int) -> None:
         if self._pace.bounded:
-            self._hold_watch()
+            self.watch.hold()
             await self._pace.passed(count)
-
-    def _stirred(self, count: int, *, last: bool) -> None:
-        """Put off the idle watch: a chunk of `count` bytes is ready for the target."""
-        digesting = self.size / DIGESTED_A_SECOND if last else 0.0
-        self._largest = max(self._largest, count)
-        # Not by each chunk: the watch would be set for each.
-        idle = self._idle_seconds * (1 + self._largest / LARGE_CHUNK_BYTES)
-        until = current_time() + idle + digesting
-        if abs(until - self.watch.deadline) > min(_WATCH_SECONDS, self._idle_seconds / 4):
-            self.watch.deadline = until
-
-    def _hold_watch(self) -> None:
-        """Until the next chunk, the target waits for us and not we for it."""
-        if self.watch.deadline != math.inf:
-            self.watch.deadline = math.inf
 
     async def _pause(self, error: CopyError, attempt: int) -> None:
         """Wait before the source is asked again."""
         retrying = self._steps.retrying
         seconds = pause(error, attempt, retrying.chance())
         self._steps.retried(attempt + 1, seconds, error)
-        self._hold_watch()
+        self.watch.hold()
         await retrying.sleep(seconds)
 
 

@@ -40,12 +40,12 @@ from asyncsync.transports.direct.choosing import known_by_root
 from asyncsync.transports.direct.contracts import Source, Target
 from asyncsync.transports.direct.fallback import Fallbacks
 from asyncsync.transports.direct.graph import Graph
+from asyncsync.transports.direct.idling import IDLE_SECONDS
 from asyncsync.transports.direct.lanes import Lanes
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.direct.placing import Placing
 from asyncsync.transports.direct.referrers import Bringing, Placed
 from asyncsync.transports.direct.relay import Relay
-from asyncsync.transports.direct.stream import IDLE_SECONDS
 from asyncsync.transports.direct.walking import manifests_under, walk
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both
