@@ -158,6 +158,8 @@ class Registries:
 
     async def manifest(self, ref: Reference) -> RawManifest:
         self._ask("GET", ref)
+        if str(ref) not in self.held:
+            raise NotFound(f"it has no {ref}", Where(str(ref.place)))
         return self.held[str(ref)]
 
     async def config(self, ref: Reference) -> bytes:

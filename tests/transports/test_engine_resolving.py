@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -33,9 +33,16 @@ async def no_wait(seconds: float) -> None: ...
 class Asking:
     """A resolver over `registries`, and what it noted."""
 
-    def __init__(self, registries: Registries, retries: int = 0, *, advise: bool = False) -> None:
+    def __init__(
+        self,
+        registries: Registries,
+        retries: int = 0,
+        *,
+        advise: bool = False,
+        held: Callable[[str], Awaitable[Digest | None]] | None = None,
+    ) -> None:
         self.notes: list[str] = []
-        self._resolver = Resolver(registries, AMD64, advise=advise)
+        self._resolver = Resolver(registries, AMD64, advise=advise, held=held)
         self._retrying = Retrying(retries, sleep=no_wait)
 
     def observe(self, event: Event) -> None:
@@ -61,6 +68,57 @@ async def test_an_image_packed_anew_by_a_push_is_unchanged_by_its_config() -> No
     registries.put(SOURCE, ours)
     registries.put(TARGET, theirs)
     assert (await Asking(registries)()).unchanged == theirs.digest
+
+
+def holding(**images: Digest) -> Callable[[str], Awaitable[Digest | None]]:
+    """An engine that packs layers anew, and the configs of the images that it has, by digest."""
+
+    async def held(name: str) -> Digest | None:
+        return images.get(name.rpartition(":")[2])
+
+    return held
+
+
+@pytest.mark.parametrize("in_engine", [True, False])
+@pytest.mark.parametrize("same", [True, False])
+async def test_where_digests_do_not_tell_the_engine_is_asked_before_a_source_that_counts(
+    in_engine: bool, same: bool
+) -> None:
+    registries, ours = Registries(), image("c")
+    theirs = image("c" if same else "d", "packed anew")
+    registries.put(SOURCE, ours)
+    registries.put(TARGET, theirs)
+    held = holding(**{ours.digest.hex: Digest.of(b"c")} if in_engine else {})
+    assert (await Asking(registries, held=held)()).unchanged == (theirs.digest if same else None)
+    assert registries.asked == ["HEAD s.example", "GET t.example"] + (
+        [] if in_engine else ["GET s.example"]
+    )
+
+
+async def test_where_digests_do_not_tell_a_target_without_the_image_gets_it() -> None:
+    registries = Registries()
+    registries.put(SOURCE, image("c"))
+    seen = await Asking(registries, held=holding())()
+    assert seen == Sighting(image("c").digest, settled=True, unchanged=None, target_asked=True)
+
+
+@pytest.mark.parametrize("transient", [False, True])
+async def test_where_digests_do_not_tell_a_target_is_asked_for_all_until_it_answers(
+    transient: bool,
+) -> None:
+    registries, theirs = Registries(), image("c", "packed anew")
+    registries.put(SOURCE, image("c"))
+    registries.put(TARGET, theirs)
+    failures = [CopyError("no", Where("t.example"), transient)]
+
+    async def manifest(ref: Reference) -> RawManifest:
+        if ref.place == TARGET.place and failures:
+            raise failures.pop()
+        return await Registries.manifest(registries, ref)
+
+    registries.manifest = manifest  # type: ignore[method-assign]
+    seen = await Asking(registries, retries=1, held=holding())()
+    assert seen.unchanged == (theirs.digest if transient else None)
 
 
 async def test_another_image_is_not_unchanged() -> None:

@@ -135,3 +135,16 @@ async def test_a_push_names_the_digest_that_the_engine_sent() -> None:
         async with open_client(Endpoint(scripted.url)) as docker, docker.session:
             engine = await Engine.ask(docker, Idle())
             assert str(await engine.push("r.example/a", "1", "e30=", None)) == DIGEST
+
+
+@pytest.mark.parametrize("said", [DIGEST, DIGEST.partition(":")[2], "", None])
+async def test_the_config_of_a_held_image_is_its_id_where_that_is_a_digest(
+    said: str | None,
+) -> None:
+    with ScriptedEngine() as scripted:
+        if said is not None:
+            scripted.images["r.example/a:1"] = said
+        async with open_client(Endpoint(scripted.url)) as docker, docker.session:
+            engine = await Engine.ask(docker, Idle())
+            config = await engine.config_of("r.example/a:1")
+    assert (config and str(config)) == (said if said == DIGEST else None)

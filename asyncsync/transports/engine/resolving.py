@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from asyncsync.model.digest import Digest
@@ -20,7 +21,14 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.events import Noted, Observe
 from asyncsync.model.job import CopyJob, Step
-from asyncsync.model.manifest import Descriptor, ImageManifest, Index, parse_manifest, platform_of
+from asyncsync.model.manifest import (
+    Descriptor,
+    ImageManifest,
+    Index,
+    RawManifest,
+    parse_manifest,
+    platform_of,
+)
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
 from asyncsync.transports.contracts import ONE_FOR_AN_INDEX, Manifests
@@ -58,10 +66,19 @@ class Resolver:
     """Finds the manifest to pull, and whether the target has it already.
 
     `advise`: nobody asked for an engine by name, so where another way keeps more, that is said.
+    `held`: of an engine that packs layers anew, so that digests alone do not tell: the digest of
+    the config of the image that it has under a name, if it has one.
     """
 
-    def __init__(self, manifests: Manifests, own: Platform, *, advise: bool = False) -> None:
-        self._manifests, self._own, self._advise = manifests, own, advise
+    def __init__(
+        self,
+        manifests: Manifests,
+        own: Platform,
+        *,
+        advise: bool = False,
+        held: Callable[[str], Awaitable[Digest | None]] | None = None,
+    ) -> None:
+        self._manifests, self._own, self._advise, self._held = manifests, own, advise, held
         self._reduced = False
         self._misses: Counter[str] = Counter()
         self._noted: set[str] = set()
@@ -97,9 +114,9 @@ class Resolver:
             raise _not_found(job.source)
         chosen = await self._chosen(job, found, observe)
         same = {chosen.digest} if job.platforms else {chosen.digest, found.digest}
-        if there and (there.digest in same or await self._same_config(job, chosen, there)):
-            return Sighting(chosen.digest, unchanged=there.digest)
-        if there and there.is_index:
+        if there and (there.named.digest in same or await self._same_config(job, chosen, there)):
+            return Sighting(chosen.digest, unchanged=there.named.digest)
+        if there and there.named.is_index:
             observe(Noted(job, ONE_FOR_AN_INDEX))
         return Sighting(chosen.digest, target_asked=target_asked)
 
@@ -150,38 +167,71 @@ class Resolver:
                 f"{ref} is an image for {given}, not for {wanted}", Where(str(ref.place))
             )
 
-    async def _at_target(self, job: CopyJob) -> Descriptor | None:
+    async def _at_target(self, job: CopyJob) -> _There | None:
         """What the target has. That it will not say is no obstacle to a push; a bad login is."""
         try:
-            return await self._resolved(job.target)
+            return await (self._named(job.target) if self._held is None else self._all(job.target))
         except (AuthenticationFailed, RateLimited, *_UNREACHABLE):
             raise  # the push would fail too, after a pull of gigabytes
-        except CopyError:
+        except CopyError as error:
+            if error.transient and self._held is not None:  # all of it was to be compared
+                raise
             return None
 
-    async def _same_config(self, job: CopyJob, chosen: Descriptor, there: Descriptor) -> bool:
-        """Whether the target's image is the same one, packed anew by a classic engine's push."""
-        if there.is_index:
-            return False
+    async def _named(self, ref: Reference) -> _There | None:
+        found = await self._resolved(ref)
+        return _There(found) if found else None
+
+    async def _all(self, ref: Reference) -> _There | None:
+        """Its manifest at once, where the digest would not tell: that saves a round trip."""
         try:
-            ours = await self._parsed(job.source.by_digest(chosen.digest))
-            theirs = await self._parsed(job.target.by_digest(there.digest))
+            raw = await self._manifests.manifest(ref)
+        except NotFound:
+            raw = None
+        del self._misses[str(ref.place)]
+        if raw is None:
+            return None
+        return _There(Descriptor(raw.media_type, raw.digest, len(raw.data)), raw)
+
+    async def _same_config(self, job: CopyJob, chosen: Descriptor, there: _There) -> bool:
+        """Whether the target's image is the same one, packed anew by a classic engine's push."""
+        if there.named.is_index:
+            return False
+        at_target = job.target.by_digest(there.named.digest)
+        try:
+            ours = await self._config(job.source.by_digest(chosen.digest))
+            theirs = _read(there.raw, at_target) if there.raw else await self._parsed(at_target)
         except CopyError as error:
             if error.transient:
                 raise
             return False  # best effort: copying again is never wrong
-        return (
-            isinstance(ours, ImageManifest)
-            and isinstance(theirs, ImageManifest)
-            and ours.config.digest == theirs.config.digest
-        )
+        return isinstance(theirs, ImageManifest) and theirs.config.digest == ours
+
+    async def _config(self, source: Reference) -> Digest | None:
+        """The digest of an image's config; a source may count it if that is asked (Docker Hub)."""
+        held = await self._held(str(source)) if self._held else None
+        if held:
+            return held
+        image = await self._parsed(source)
+        return image.config.digest if isinstance(image, ImageManifest) else None
 
     async def _parsed(self, ref: Reference) -> Index | ImageManifest:
-        raw = await self._manifests.manifest(ref)
-        try:
-            return parse_manifest(raw)
-        except ValueError as error:
-            raise UnsupportedManifest(f"{ref}: {error}", Where(str(ref.place))) from error
+        return _read(await self._manifests.manifest(ref), ref)
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """What a target has under the tag; `raw`: all of it, if that was asked for."""
+
+    named: Descriptor
+    raw: RawManifest | None = None
+
+
+def _read(raw: RawManifest, ref: Reference) -> Index | ImageManifest:
+    try:
+        return parse_manifest(raw)
+    except ValueError as error:
+        raise UnsupportedManifest(f"{ref}: {error}", Where(str(ref.place))) from error
 
 
 async def _nothing() -> None:

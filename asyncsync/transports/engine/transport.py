@@ -115,7 +115,8 @@ class EngineTransport:
     ) -> None:
         self._engine, self._credentials = engine, credentials
         self._retrying, self._clean = retrying, clean
-        self._resolver = Resolver(manifests, engine.platform, advise=advise)
+        held = None if engine.keeps_manifests else self._config_held
+        self._resolver = Resolver(manifests, engine.platform, advise=advise, held=held)
         self._manifests = manifests
         self._names = LocalNames()
         self._advised = False
@@ -167,6 +168,11 @@ class EngineTransport:
             raise
         except CopyError:
             return
+
+    async def _config_held(self, name: str) -> Digest | None:
+        with suppress(Fault):  # the registry can be asked as well
+            return await self._engine.config_of(name)
+        return None
 
     async def _at_target(self, work: _Work, pushed: Digest) -> Digest | None:
         """The target's own word. Where it answers us with `pushed`, that is one request.

@@ -182,6 +182,17 @@ class Engine:
                 return None
             raise
 
+    async def config_of(self, name: str) -> Digest | None:
+        """The digest of the config of its image `name`; None if it has none, or does not say it.
+
+        For a store that packs layers anew: there it is the image's Id, which podman writes bare.
+        """
+        image = await self.inspect(name)
+        try:
+            return Digest.parse(str(image["Id"])) if image else None
+        except (ValueError, KeyError):
+            return None
+
     async def remove(self, name: str) -> None:
         """Take the name away, and the image with its last name. Never by force; gone is fine."""
         try:
