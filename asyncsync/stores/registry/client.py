@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,29 +14,18 @@ from yarl import URL
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
 from asyncsync.model.digest import Digest, referrers_tag
-from asyncsync.model.errors import CopyError, DigestMismatch, NotFound, UnsupportedManifest, Where
-from asyncsync.model.manifest import (
-    ACCEPTED_TYPES,
-    MANIFEST_BYTES_MAX,
-    OCI_INDEX,
-    Descriptor,
-    RawManifest,
-    Taken,
-)
+from asyncsync.model.manifest import OCI_INDEX, Descriptor, RawManifest, Taken
 from asyncsync.model.place import Place, Registry, as_registry
 from asyncsync.model.reference import Reference
-from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
-from asyncsync.stores.registry.ask import Ask
-from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
+from asyncsync.stores.registry import images
 from asyncsync.stores.registry.listing import listed_in, referrers_of, tags_of
 from asyncsync.stores.registry.mirrors import Mirrors
 from asyncsync.stores.registry.notices import Notices, Warn, nobody
 from asyncsync.stores.registry.quirks import Mounts, Quirks, quirks
-from asyncsync.stores.registry.ranges import between, byte_range, skipped
-from asyncsync.stores.registry.rates import Kind
+from asyncsync.stores.registry.ranges import between, byte_range
 from asyncsync.stores.registry.session import Session
 from asyncsync.stores.registry.uploads import Upload, begin, begin_anew
-from asyncsync.stores.registry.wire import Streamed, Wire
+from asyncsync.stores.registry.wire import Wire
 
 T = TypeVar("T")
 
@@ -109,7 +98,7 @@ class RegistryClient:
 
         A GET too where the HEAD tells too little. Raises CopyError, with the registry alone.
         """
-        return await self._first(ref, lambda session: _resolved(session, ref, writes=False))
+        return await self._first(ref, lambda session: images.resolved(session, ref, writes=False))
 
     def instead(self, ref: Reference) -> str:  # noqa: ARG002
         """Nothing: whoever asks a registry for its tags may have to ask long."""
@@ -122,21 +111,21 @@ class RegistryClient:
         """
         session = self._session(ref.place)
         with session.hiding():
-            return await _resolved(session, ref, writes=True)
+            return await images.resolved(session, ref, writes=True)
 
     async def manifest(self, ref: Reference) -> RawManifest:
         """The exact bytes that `ref` names, at most 4 MiB, their digest checked. Costs a GET.
 
         Raises CopyError, with the registry alone; NotFound if it names nothing.
         """
-        return await self._first(ref, lambda session: _read(session, ref, writes=False))
+        return await self._first(ref, lambda session: images.read(session, ref, writes=False))
 
     async def config(self, ref: Reference) -> bytes:
         """The config of an image by its digest, at most 4 MiB, its digest checked. Costs a GET.
 
         Raises CopyError, with the registry alone; NotFound if it names nothing.
         """
-        return await self._first(ref, lambda session: _config(session, ref))
+        return await self._first(ref, lambda session: images.config(session, ref))
 
     @asynccontextmanager
     async def blob(
@@ -149,7 +138,7 @@ class RegistryClient:
         is dropped here.)
         """
         session, answer, skip = await self._first(
-            ref, lambda session: _open_blob(session, ref, byte_range(start, stop), start)
+            ref, lambda session: images.open_blob(session, ref, byte_range(start, stop), start)
         )
         try:
             with session.hiding():
@@ -187,7 +176,7 @@ class RegistryClient:
         """
         session = self._session(ref.place)
         with session.hiding():
-            return await _put(session, ref, manifest)
+            return await images.put(session, ref, manifest)
 
     async def tags(self, place: Registry, repository: str) -> tuple[str, ...]:
         """All tags of a repository, in the order of the registry itself: no mirror is asked.
@@ -222,10 +211,10 @@ class RegistryClient:
         if not session.quirks.digest_tags:
             return ()
         at = ref.by_tag(referrers_tag(digest))
-        seen = await _resolved(session, at, writes=False)  # a HEAD: most images have none
+        seen = await images.resolved(session, at, writes=False)  # a HEAD: most images have none
         if seen is None or seen.media_type != OCI_INDEX:
             return ()
-        return listed_in(await _read(session, at.by_digest(seen.digest), writes=False), ref)
+        return listed_in(await images.read(session, at.by_digest(seen.digest), writes=False), ref)
 
     def lists_by_tag(self, place: Place) -> bool:
         """Whether clients can keep a list of referrers there under a tag, as `sha256-<hex>`."""
@@ -271,89 +260,3 @@ class RegistryClient:
             notices=self._notices,
             mirror=mirror,
         )
-
-
-async def _resolved(session: Session, ref: Reference, *, writes: bool) -> Descriptor | None:
-    answer = await session.ask(_manifest("HEAD", ref, writes=writes))
-    if answer.status == 404:
-        return None
-    if answer.status == 200:
-        if found := descriptor_of(answer.headers, ref):
-            return found
-    elif answer.status != 405:
-        raise session.failure(answer)
-    try:
-        raw = await _read(session, ref, writes=writes)
-    except NotFound:
-        return None
-    return Descriptor(raw.media_type, raw.digest, len(raw.data))
-
-
-async def _read(session: Session, ref: Reference, *, writes: bool) -> RawManifest:
-    answer = await session.ask(_manifest("GET", ref, writes=writes))
-    if answer.status == 404:
-        raise not_found(answer, ref)
-    if answer.status != 200:
-        raise session.failure(answer)
-    if answer.cut:
-        what = f"the manifest of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
-        raise UnsupportedManifest(what, Where(str(ref.place)))
-    return manifest_of(answer.headers, answer.body, ref)
-
-
-async def _put(session: Session, ref: Reference, manifest: RawManifest) -> Taken:
-    answer = await session.ask(
-        Ask(
-            "PUT",
-            ref.repository,
-            f"manifests/{ref.identifier}",
-            Kind.WRITES,
-            {"Content-Type": manifest.media_type},
-            lambda: manifest.data,
-            writes=True,
-        )
-    )
-    if answer.status != 201:
-        raise refusal(answer, session.push_failure(answer))
-    told = digest_told(answer.headers)
-    if told is None:
-        seen = await _resolved(session, ref, writes=True)
-        told = seen.digest if seen else None
-    if told is None or Digest.of(manifest.data, told.algorithm) != told:
-        what = f"{ref.place} has {told or 'nothing'} under {ref.repository}:{ref.identifier}"
-        raise DigestMismatch(f"{what}, but {manifest.digest} was put", Where(str(ref.place)))
-    return Taken(told, digest_told(answer.headers, "OCI-Subject"))
-
-
-async def _config(session: Session, ref: Reference) -> bytes:
-    answer = await session.ask(Ask("GET", ref.repository, f"blobs/{ref.digest}", Kind.BLOBS))
-    if answer.status != 200:
-        raise session.failure(answer)
-    if answer.cut:
-        what = f"the config of {ref} is larger than {MANIFEST_BYTES_MAX // 2**20} MiB"
-        raise UnsupportedManifest(what, Where(str(ref.place)))
-    if ref.digest is None or Digest.of(answer.body, ref.digest.algorithm) != ref.digest:
-        what = f"{ref.place} sent something else for the config {ref.digest} of {ref.name}"
-        raise DigestMismatch(what, Where(str(ref.place)))
-    return answer.body
-
-
-async def _open_blob(
-    session: Session, ref: Reference, headers: Mapping[str, str], start: int
-) -> tuple[Session, Streamed, int]:
-    """Who answers for a blob, the answer, and how many of its bytes are before `start`."""
-    path = f"blobs/{ref.digest}"
-    answer = await session.ask(Ask("GET", ref.repository, path, Kind.BLOBS, headers, most=None))
-    if not isinstance(answer, Streamed):
-        raise blob_missing(ref) if answer.status == 404 else session.failure(answer)
-    try:
-        return session, answer, skipped(answer, ref, start)
-    except CopyError:
-        answer.close()
-        raise
-
-
-def _manifest(method: str, ref: Reference, *, writes: bool) -> Ask:
-    accept = {"Accept": ", ".join(ACCEPTED_TYPES)}
-    kind = Kind.HEADS if method == "HEAD" else Kind.READS
-    return Ask(method, ref.repository, f"manifests/{ref.identifier}", kind, accept, writes=writes)
