@@ -10,7 +10,7 @@ import sys
 import click
 
 from asyncsync.cli.demo import demo
-from asyncsync.cli.ending import FAILED, WRONG, Ending
+from asyncsync.cli.ending import Ending
 from asyncsync.cli.merge import merge
 from asyncsync.cli.plan import plan
 from asyncsync.cli.serve import serve
@@ -83,8 +83,8 @@ def main() -> None:
     ending.interruption.listen()
     try:
         asyncsync(prog_name="asyncsync", obj=ending)
-    except OSError:  # of click, which could not tell a help, or what is wrong with a command
-        sys.exit(FAILED if ending.unwritten() else WRONG)
+    except OSError as error:  # of click, which could not tell a help, or what is wrong
+        sys.exit(ending.unwritten(error))
     finally:
         # The interpreter looks for garbage once more while it ends: 45 ms for what aiohttp and all
         # others have made, and nobody needs the memory.

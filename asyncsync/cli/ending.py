@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from types import CodeType
 from typing import TYPE_CHECKING
 
 import click
@@ -61,19 +62,22 @@ class Ending:
         except KeyboardInterrupt:
             self.tell(f"Stopped. {self.nothing}.")
             raise click.exceptions.Exit(self.interruption.exit_code) from None
-        except Exception as error:  # noqa: BLE001  the last place: no traceback reaches a user
+        except Exception as error:  # the last place: no traceback reaches a user
+            if isinstance(error, OSError) and _came_through(error, click.echo.__code__):
+                raise  # out of the parsing, before anything began: `main` tells it
             raise click.exceptions.Exit(self._failed(error)) from None
         finally:
             self.interruption.over()
 
-    def unwritten(self) -> bool:
-        """Whether stdout has not taken what was written, as a help of click; then it is told."""
-        out = Output(sys.stdout)
-        out.flush()
-        if out.failed:
-            self.tell(f"stdout cannot be written ({out.failed.strerror}).")
-        Output(sys.stderr).flush()  # what it did not take, either, is not tried again at the end
-        return out.failed is not None
+    def unwritten(self, error: OSError) -> int:
+        """Tell that click could not write a help or what is wrong; give the exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            Output(stream).flush()  # or Python tries again at its end, and complains
+        shows = click.ClickException.show.__code__, click.UsageError.show.__code__
+        if _came_through(error, *shows):  # on stderr, so there is nowhere to tell it
+            return WRONG
+        self.tell(f"stdout cannot be written ({error.strerror}).")
+        return FAILED
 
     def _failed(self, error: Exception) -> int:
         from asyncsync.model.errors import AsyncsyncError
@@ -125,3 +129,10 @@ class Ending:
         self.tell(f"  {type(error).__name__}: {shown(str(error), secrets=self.secrets)}")
         if error.__cause__ is not None:
             self._trace(error.__cause__)
+
+
+def _came_through(error: OSError, *functions: CodeType) -> bool:
+    """Whether one of these functions was under way: click has no type of its own for it."""
+    from traceback import walk_tb
+
+    return any(frame.f_code in functions for frame, _ in walk_tb(error.__traceback__))

@@ -90,6 +90,7 @@ FULL = "stdout cannot be written (No space left on device).\n"
     ("command", "code", "told"),
     [
         ("--help >/dev/full", 1, FULL),
+        ("sync --help >/dev/full", 1, FULL),
         ("--version >/dev/full", 1, FULL),
         ("--version >/dev/full 2>/dev/full", 1, ""),
         ("--help >&-", 0, ""),
@@ -99,12 +100,14 @@ FULL = "stdout cannot be written (No space left on device).\n"
         ("merge 2>&-", 2, ""),
     ],
 )
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_click_itself_cannot_write_is_a_line_at_most(
-    command: str, code: int, told: str, asyncsync_command: Command
+    command: str, code: int, told: str, unbuffered: str, asyncsync_command: Command
 ) -> None:
     ended = subprocess.run(
         ["sh", "-c", f'exec "{sys.executable}" -m asyncsync {command}'], text=True,
-        env=asyncsync_command.environment(), capture_output=True, check=False,
+        env={**asyncsync_command.environment(), "PYTHONUNBUFFERED": unbuffered},
+        capture_output=True, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stdout + ended.stderr) == (code, told)
 
