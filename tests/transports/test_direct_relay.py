@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -201,6 +201,8 @@ async def test_a_mirror_that_sends_other_bytes_is_left_and_the_registry_itself_s
     assert await link.relay().move(link.need)
     assert link.arrived
     assert link.source.mirrors == []
+    first, *_ = (event for event in link.listener.events if isinstance(event, Retried))
+    assert first.error.what.startswith("m.example "), "who sent them is named"
 
 
 async def test_wrong_bytes_of_a_mirror_never_become_a_blob_and_are_told() -> None:
@@ -502,24 +504,34 @@ async def test_bytes_that_are_wrong_only_when_they_come_again_are_the_sources_fa
     assert link.target.blobs == {}
 
 
+class Choosy(MemoryTarget):
+    """Answers while the body is still on its way: it wants another one."""
+
+    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+        return Early(self, ref) if await super().begin(ref, origin) else None
+
+
+class Early(MemoryUpload):
+    async def send(self, content: Content, start: int = 0) -> None:
+        with suppress(CopyError):  # nobody waits for the end of it
+            async for _ in content.read(0, content.size):
+                pass
+        await super().send(content, start)
+
+
 async def test_what_once_ended_a_reading_ends_no_other_and_is_no_longer_told() -> None:
-    @dataclass
-    class Early(MemoryUpload):
-        async def send(self, content: Content, start: int = 0) -> None:
-            try:
-                async for _ in content.read(0, content.size):
-                    pass
-            except CopyError:  # its answer was here already: another way is wanted
-                link.source.breaks.append(0)
-            await super().send(content, start)
-
-    class Choosy(MemoryTarget):
-        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
-            return Early(self, ref) if await super().begin(ref, origin) else None
-
-    link = Link(retries=1, source=MemorySource(breaks=deque([0, 0])), target=Choosy())
+    link = Link(retries=1, source=MemorySource(breaks=deque([0, 0, 0])), target=Choosy())
     assert await link.relay().move(link.need)
     assert link.arrived
+
+
+async def test_a_lie_of_a_mirror_is_no_reason_to_ask_again_for_what_broke_later() -> None:
+    link = Link(retries=0, source=MemorySource(breaks=deque([0] * 50)), target=Choosy())
+    link.source.mirrors = [a_mirror(link, lies={link.need.target.digest: bytes(256)})]
+    with pytest.raises(RegistryUnavailable, match=r"s\.example broke"):
+        await link.relay().move(link.need)
+    assert len(link.source.asked) == 1
+    assert link.listener.texts("Retried") == []
 
 
 async def test_what_was_doubted_is_moved_although_the_target_says_that_it_has_it() -> None:

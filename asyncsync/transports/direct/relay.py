@@ -118,23 +118,21 @@ class _Transfer:
 
     async def attempt(self) -> bool:
         if self.upload is None:
-            self.start, self.upload = 0, await self._begun()
-        upload = self.upload
-        if upload is None:
+            self.start = 0
+            await self._begin()
+        if self.upload is None:
             return False
         try:
-            await self._send(upload)
+            await self._send(self.upload)
         except CopyError as error:
-            # What the source could not do, its reader has tried again: it is not tried from the
-            # start once more.
-            at_source, self.content.failure = self.content.failure, None
-            self.start = await upload.offset() if not at_source and error.transient else 0
-            if not 0 < self.start <= self.content.given:
-                self.upload = None
-                await upload.cancel()
-            if at_source and self.content.renew(at_source):
+            failed = self.content.failure
+            if failed is None:  # the target did
+                await self._keep(self.upload, error)
+                raise
+            await self.take_back()
+            if self.content.renew(failed):
                 return await self.attempt()
-            raise at_source.given_up() if at_source else error from None
+            raise failed.given_up() from None  # its reader has tried again, so nobody else does
         return True
 
     async def take_back(self) -> None:
@@ -143,26 +141,28 @@ class _Transfer:
         if upload is not None:
             await upload.cancel()
 
-    async def _begun(self) -> Upload | None:
+    async def _keep(self, upload: Upload, error: CopyError) -> None:
+        """Keep the upload for the next attempt if it can go on, else take it back."""
+        self.start = await upload.offset() if error.transient else 0
+        if not 0 < self.start <= self.content.given:
+            await self.take_back()
+
+    async def _begin(self) -> None:
         """Begin the upload; a small blob comes in meanwhile, which saves a round trip."""
-        if not self.early:
-            return await self.begin(self.need.target)
         fetching = CancelScope()
 
-        async def asked() -> Upload | None:
+        async def begun() -> None:
             try:
                 self.upload = await self.begin(self.need.target)
             finally:
                 if self.upload is None:  # nobody wants the bytes
                     fetching.cancel()
-            return self.upload
 
         async def fetched() -> None:
             with fetching:
                 await self.content.fetch()
 
-        upload, _ = await both(asked(), fetched())
-        return upload
+        await (both(begun(), fetched()) if self.early else begun())
 
     async def _send(self, upload: Upload) -> None:
         where = Where(str(self.need.target.place))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, DigestMismatch, Where
@@ -25,6 +26,15 @@ from asyncsync.transports.stepping import Steps
 _WORTH_PART = 32
 _WORTH_BYTES = 32 * 1024
 _TOLD_BYTES = 1024 * 1024  # an event for each chunk of 64 KiB would cost more than its hash
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One of several tries in a row to read on, none of which came far."""
+
+    since: int  # the byte at which the first began
+    number: int = 1
+    short: CopyError | None = None  # what one said that came to an end too early
 
 
 class Stream:
@@ -52,15 +62,19 @@ class Stream:
         self.size = size
         self._worth = min(max(size // _WORTH_PART, 1), _WORTH_BYTES)
         self._moved, self._untold = moved, 0
-        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
-        self.given = 0
         self._reading: Reading | None = None  # the one that is under way
-        self._read_from: list[Reading] = []  # of which the bytes are that were hashed
-        self._renewable = False
         self._whole = whole  # all of it, and right, if it was fetched
         self._missed: CopyError | None = None  # why it was not
-        self.failure: CopyError | None = None
         self.watch = IdleWatch(idle_seconds)
+        self._anew()
+
+    def _anew(self) -> None:
+        """Forget what came, and how it ended: all comes again, perhaps from somebody else."""
+        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
+        self.given = 0
+        self._read_from: list[Reading] = []  # of which the bytes are that were hashed
+        self.failure: CopyError | None = None
+        self._renewable = False  # what failed were wrong bytes of a mirror
 
     async def fetch(self) -> None:
         """Read all of it now, to be given out later; for small blobs.
@@ -84,13 +98,12 @@ class Stream:
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop`, gone on with where a source breaks off."""
-        if not start and not self._whole:  # all comes again, perhaps from somebody else
+        if not start and not self._whole:
             self._anew()
-        at, attempt, since = start, 1, start
-        short: DigestMismatch | None = None
         if not self.size:
             self._check()  # there is no last chunk to hold back, and none that puts the watch off
             self.watch.ready(0)
+        at, this = start, _Try(start)
         while at < stop:
             try:
                 async with self._opened(at, stop) as chunks:
@@ -101,26 +114,28 @@ class Stream:
                         self.watch.ready(len(chunk), digesting=self.size if at == stop else 0)
                         yield chunk
                 if at < stop:
-                    what = f"{self._ref.place} ended {self._ref.digest} at {at} of {self.size}"
                     goes_on = self._reading is None or self._reading.goes_on
-                    short = DigestMismatch(f"{what} bytes", self._where, transient=goes_on)
-                    raise short
+                    what = f"ended {self.digest} at {at} of {self.size} bytes"
+                    raise self._mismatch(what, transient=goes_on)
             except CopyError as error:
                 if self.failure:  # with a wrong digest there is nothing to go on with
                     raise
-                if at - since >= self._worth:  # it came on: another try has as good a chance
-                    attempt, since = 1, at
-                    short = short if error is short else None
-                if may_retry(error, attempt, self._steps.retrying.retries):
-                    await self._pause(error, attempt)
-                    attempt += 1
-                elif self._reading and self._reading.distrust():  # a mirror: another one goes on
-                    self._steps.retried(attempt + 1, 0.0, error)
-                    attempt, since, short = 1, at, None
-                else:
-                    # There is nothing behind the end: what it says to that is no better reason.
-                    self.failure = short or error
-                    raise self.failure from None
+                this = await self._next(this, at, error)
+
+    async def _next(self, this: _Try, at: int, error: CopyError) -> _Try:
+        """The try after `this`, which got as far as `at`, once it is due; the last one raises."""
+        if at - this.since >= self._worth:  # it came on: another try has as good a chance
+            this = _Try(at)
+        short = error if isinstance(error, DigestMismatch) else this.short
+        if may_retry(error, this.number, self._steps.retrying.retries):
+            await self._pause(error, this.number)
+            return _Try(this.since, this.number + 1, short)
+        if self._reading and self._reading.distrust():  # a mirror: another one goes on
+            self._steps.retried(this.number + 1, 0.0, error)
+            return _Try(at)
+        # There is nothing behind the end: what it says to that is no better reason.
+        self.failure = short or error
+        raise self.failure from None
 
     def renew(self, failed: CopyError) -> bool:
         """Begin anew, if what failed were wrong bytes of a mirror: somebody else sends the next.
@@ -130,25 +145,14 @@ class Stream:
         if not self._renewable:
             return False
         self._steps.retried(2, 0.0, failed)
-        self._renewable = False
         self._anew()
         return True
-
-    def _anew(self) -> None:
-        self._hash = hashlib.new(self.digest.algorithm, usedforsecurity=False)
-        self.given = 0
-        self.failure = None
-        self._read_from.clear()
 
     def tell(self) -> None:
         """Tell what came in since the last time."""
         if self._untold:
             self._moved(self._untold)
             self._untold = 0
-
-    @property
-    def _where(self) -> Where:
-        return Where(str(self._ref.place))
 
     @asynccontextmanager
     async def _opened(self, start: int, stop: int) -> AsyncIterator[AsyncIterable[bytes]]:
@@ -168,8 +172,7 @@ class Stream:
         """Count and hash a chunk; wrong ones go no further."""
         end = at + len(chunk)
         if end > stop:
-            what = f"{self._ref.place} sends more than the {self.size} bytes of {self.digest}"
-            raise DigestMismatch(what, self._where)
+            raise self._mismatch(f"sends more than the {self.size} bytes of {self.digest}")
         if end > self.given:  # what is read again was hashed before
             self._hash.update(chunk[self.given - at :] if self.given > at else chunk)
             self.given = end
@@ -182,14 +185,15 @@ class Stream:
             self._check()
 
     def _check(self) -> None:
-        if self._hash.hexdigest() == self.digest.hex:
-            return
-        sender = self._reading.place if self._reading else self._ref.place
-        what = f"{sender} sent other bytes than {self.digest} names"
-        self.failure = DigestMismatch(what, self._where)
-        distrusted = [reading.distrust() for reading in self._read_from]  # each of them
-        self._renewable = any(distrusted)
-        raise self.failure
+        if self._hash.hexdigest() != self.digest.hex:
+            self.failure = self._mismatch(f"sent other bytes than {self.digest} names")
+            distrusted = [reading.distrust() for reading in self._read_from]  # each of them
+            self._renewable = any(distrusted)
+            raise self.failure
+
+    def _mismatch(self, what: str, *, transient: bool = False) -> DigestMismatch:
+        sender = self._reading.place if self._reading else self._ref.place  # perhaps a mirror
+        return DigestMismatch(f"{sender} {what}", Where(str(self._ref.place)), transient)
 
     async def _paced(self, count: int) -> None:
         if self._pace.bounded:
