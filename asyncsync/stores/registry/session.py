@@ -57,6 +57,12 @@ class Terms:
     challenge: Challenge
     scope: str
 
+    def wider(self, answer: Answer) -> Terms | None:
+        """The same with the scope that `answer` says is missing, if that is another one."""
+        challenge = _challenge_of(answer)
+        scope = challenge.missing_scope if challenge else None
+        return replace(self, scope=scope) if scope and scope != self.scope else None
+
 
 class Session:
     """Asks one registry. Many tasks ask at once. `mirror`: where it is, for one that stands in.
@@ -109,28 +115,20 @@ class Session:
             self._base = await self._opening.join(self._open)
         terms = self._terms.get(ask.scope) or self._expected(ask)
         answer = await self._on(terms, ask)
-        if not _challenges(answer, terms, ask):
-            return self._on_terms(answer, terms, ask)
-        terms = await self._read_terms(answer, terms, ask)
-        answer = await self._on(terms, ask)
         if _challenges(answer, terms, ask):
-            more = _challenge_of(answer)
-            scope = more.missing_scope if more else None
-            if scope and scope != terms.scope:
-                terms = replace(terms, scope=scope)
-                answer = await self._on(terms, ask)
-        if answer.status == 401 or (_challenges(answer, terms, ask) and answer.body):
-            raise await self._refusal(answer, ask)  # a HEAD's 400 may mean anything else, too
-        return self._on_terms(answer, terms, ask)
+            terms = await self._read_terms(answer, terms, ask)
+            answer = await self._on(terms, ask)
+            if _challenges(answer, terms, ask) and (wider := terms.wider(answer)):
+                terms, answer = wider, await self._on(wider, ask)
+            if answer.status == 401 or (_challenges(answer, terms, ask) and answer.body):
+                raise await self._refusal(answer, ask)  # a HEAD's 400 may mean anything else, too
+        if terms:
+            self._terms[ask.scope], self._challenge = terms, terms.challenge
+        return answer
 
     def _expected(self, ask: Ask) -> Terms | None:
         """The terms of its other repositories: a round trip less for each further one."""
         return Terms(self._challenge, ask.scope) if self._challenge else None
-
-    def _on_terms(self, answer: Answer, terms: Terms | None, ask: Ask) -> Answer:
-        if terms:
-            self._terms[ask.scope], self._challenge = terms, terms.challenge
-        return answer
 
     def failure(self, answer: Answer) -> CopyError:
         """The error that an answer of this registry, or of whom it sent us to, is."""
@@ -138,7 +136,7 @@ class Session:
 
     def _error(self, read: Callable[..., CopyError], answer: Answer) -> CopyError:
         host = answer.url.host_port_subcomponent
-        ours = self._base is None or same_origin(answer.url, self._base)
+        ours = same_origin(answer.url, self._home)
         speaker = str(self._place) if ours else f"{host}, where {self._place} sends us,"
         return read(
             answer, self._place.host, speaker=speaker, secrets=self._secrets, now=time.time()
