@@ -157,7 +157,7 @@ class Settings:
     observe: Observe = ignore
 
     def __post_init__(self) -> None:
-        check(**{each.name: getattr(self, each.name) for each in fields(self)})
+        check(**{each.name: getattr(self, each.name) for each in fields(Settings)})
         choose(self, self.platforms, self.layouts)
 
     @property

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, TypedDict, TypeVar
+from typing import Literal, TypedDict, TypeVar, cast
 
 from asyncsync import settings as library
 from asyncsync.cli import values
 from asyncsync.cli.environment import Variables, credential, destination, variable
-from asyncsync.model.access import Access, Credential, mirror_host
+from asyncsync.model.access import Access, mirror_host
 from asyncsync.model.errors import ConfigurationError
-from asyncsync.model.events import Observe, ignore
+from asyncsync.model.events import Observe
 from asyncsync.model.job import Destination, Plan, Shard
 from asyncsync.model.place import Layout, Registry
 from asyncsync.model.platform import Platform
@@ -55,25 +55,14 @@ class Given(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What holds for one run of `sync`."""
+class Settings(library.Settings):
+    """What holds for one run of `sync`: the library's settings, read, and the command's own."""
 
     to: Destination
     from_: Layout | None
     platforms: tuple[Platform, ...]
     shard: Shard | None
-    concurrency: int | None
-    fail_fast: bool
-    via: library.Via
-    credential: Credential | None
-    retries: int
-    timeout: float | None
     deadline: float | None
-    clean: bool
-    exact: bool
-    with_referrers: bool
-    limit_rate: float | None
-    access: Access
     succeeded_log: Path
     failed_list: Path | None
     report: Path | None
@@ -93,24 +82,9 @@ class Settings:
         return tuple(filter(None, (str(self.to.place), self.to.namespace, user)))
 
     def options(self, observe: Observe) -> library.Options:
-        """The same, as the library takes it, with whoever listens."""
-        return {
-            "to": self.to,
-            "from_": self.from_,
-            "platforms": self.platforms,
-            "concurrency": self.concurrency,
-            "fail_fast": self.fail_fast,
-            "via": self.via,
-            "credential": self.credential,
-            "retries": self.retries,
-            "timeout": self.timeout,
-            "clean": self.clean,
-            "exact": self.exact,
-            "with_referrers": self.with_referrers,
-            "limit_rate": self.limit_rate,
-            "access": self.access,
-            "observe": observe,
-        }
+        """What the library is told of it, and who listens."""
+        told = {each.name: getattr(self, each.name) for each in fields(library.Settings)}
+        return cast(library.Options, told | {"observe": observe})
 
 
 def settings(
@@ -131,17 +105,13 @@ def settings(
 
     to = where_to(given["to"], variables)
     yes_or_no = values.yes_or_no
-    chosen = Settings(
+    return Settings(
         to=to,
         from_=given["from_"],
         platforms=which_platforms(given["platforms"], variables),
         shard=given["shard"],
-        concurrency=pick(
-            given["concurrency"],
-            "ASYNCSYNC_CONCURRENCY",
-            values.concurrency,
-            _DEFAULT.concurrency,
-        ),
+        concurrency=given["concurrency"]
+        or variable(variables, "ASYNCSYNC_CONCURRENCY", values.concurrency),
         fail_fast=pick(given["fail_fast"], "ASYNCSYNC_FAIL_FAST", yes_or_no, _DEFAULT.fail_fast),
         via=pick(given["via"], "ASYNCSYNC_VIA", values.via, _DEFAULT.via),
         credential=credential(variables, to, user=given["user"], password=password),
@@ -161,8 +131,6 @@ def settings(
         output=given["output"],
         quiet=given["quiet"],
     )
-    library.Settings(**chosen.options(ignore))  # what it refuses is told before a file is opened
-    return chosen
 
 
 def _access(given: Given, proxies: Mapping[str, str]) -> Access:

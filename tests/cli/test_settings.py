@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from asyncsync import settings as library
 from asyncsync.cli.settings import Given, how_to_log, settings
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.job import Destination
@@ -63,6 +64,12 @@ def test_a_variable_does_what_its_option_does_and_the_option_wins(
     assert getattr(settings(given(), {variable: text}), name) == value
     assert getattr(settings(given(**{name: option}), {variable: text}), name) == option
     assert getattr(settings(given(), {variable: ""}), name) == getattr(settings(given(), {}), name)
+
+
+def test_the_library_is_told_all_that_was_chosen_and_who_listens() -> None:
+    told = settings(given(retries=5, exact=True, limit_rate=1.5), {}).options(print)
+    asked = library.Settings(to=TO, retries=5, exact=True, limit_rate=1.5, observe=print)
+    assert library.Settings(**told) == asked
 
 
 @pytest.mark.parametrize(
