@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from anyio import (
@@ -45,32 +46,21 @@ from asyncsync.model.outcome import Outcome, Status
 _NOTES_MAX = 20  # a job that has more to say than this says the same again and again
 
 
+@dataclass(slots=True)
 class _Progress:
     """Folds a job's events into what its outcome will say, so that a failed one has it too."""
 
-    __slots__ = (
-        "_attempts",
-        "_job",
-        "_moved",
-        "_notes",
-        "_observe",
-        "_platforms",
-        "_shared",
-        "_started",
-        "_step",
-        "_steps",
-        "_there",
-    )
-
-    def __init__(self, job: CopyJob, observe: Observe) -> None:
-        self._job, self._observe = job, observe
-        self._started = time.monotonic()
-        self._moved = self._there = self._shared = 0
-        self._platforms = 0
-        self._attempts = 1
-        self._notes: tuple[str, ...] = ()
-        self._step: Step | None = None
-        self._steps: dict[Step, float] = {}
+    _job: CopyJob
+    _observe: Observe
+    _started: float = field(default_factory=time.monotonic)
+    _moved: int = 0
+    _there: int = 0
+    _shared: int = 0
+    _platforms: int = 0
+    _attempts: int = 1
+    _notes: tuple[str, ...] = ()
+    _step: Step | None = None
+    _steps: dict[Step, float] = field(default_factory=dict)
 
     def __call__(self, event: Event) -> None:
         match event:
