@@ -129,10 +129,10 @@ class Upload:
         Raises CopyError, with the registry alone.
         """
         with self._session.hiding():
-            answer = await self._chunks(content, start) if start else None
-            if answer is None or _refused(answer):
-                if answer is not None:
-                    await self._again()
+            if not start:
+                answer = await self._whole(content)
+            elif _refused(answer := await self._chunks(content, start)):
+                await self._again()
                 answer = await self._whole(content)
             if answer.status not in (201, 204):
                 raise self._failure(answer)

@@ -190,13 +190,7 @@ class Wire:
         # A proxy waits for its own connection, and may say nothing meanwhile.
         connect = 2 * secs if proxy else CONNECT_SECONDS
         with (
-            asking(
-                at,
-                where,
-                idle_seconds=secs,
-                connect_seconds=connect,
-                said_plain=plain,
-            ),
+            asking(at, where, idle_seconds=secs, connect_seconds=connect, said_plain=plain),
             # A body of gigabytes has no bound but its mover's, who sees it move.
             fail_after(None if sends else max(REQUEST_SECONDS, 2 * secs)),
         ):
@@ -212,19 +206,21 @@ class Wire:
                     DIGESTING_SECONDS if sends else secs, connect=connect if proxy else None
                 ),
             )
-            if request.most is None and response.status in (200, 206):
-                return Streamed(
-                    response.status,
-                    url,
-                    response.headers,
-                    _response=response,
-                    _where=where,
-                    _idle_seconds=secs,
-                )
-            async with response:
-                good = request.most if response.status == 200 else None
-                taken, cut = await _read(response, ERROR_BYTES_MAX if good is None else good)
-                return Answer(response.status, url, response.headers, taken, cut)
+            return await self._answer(response, request, where)
+
+    async def _answer(
+        self, response: aiohttp.ClientResponse, request: Request, where: Where
+    ) -> Answer:
+        status, url, headers = response.status, request.url, response.headers
+        if request.most is None and status in (200, 206):
+            idle = self._idle_seconds
+            return Streamed(
+                status, url, headers, _response=response, _where=where, _idle_seconds=idle
+            )
+        async with response:
+            good = request.most if status == 200 else None
+            taken, cut = await _read(response, ERROR_BYTES_MAX if good is None else good)
+            return Answer(status, url, headers, taken, cut)
 
     def reach_of(self, url: URL) -> Reach:
         """How far away the host of `url` is: by its text, or by where we were connected to."""
