@@ -142,20 +142,15 @@ def _repeating(seconds: float, call: Callable[[], None]) -> Iterator[None]:
     A timer and no task: a task group would wrap in a group whatever the block raises.
     """
     loop = asyncio.get_running_loop()
-
-    timer: asyncio.TimerHandle | None = None
-
-    def wait() -> None:
-        nonlocal timer
-        timer = loop.call_later(seconds, again)
+    timer: asyncio.TimerHandle
 
     def again() -> None:
-        wait()
+        nonlocal timer
+        timer = loop.call_later(seconds, again)
         call()
 
-    wait()
+    timer = loop.call_later(seconds, again)
     try:
         yield
     finally:
-        if timer is not None:
-            timer.cancel()
+        timer.cancel()

@@ -96,13 +96,11 @@ def _check(chosen: Settings, images: str, *, ours: bool) -> None:
 
     `ours`: the list was written by an earlier run, and may be replaced by what is left of it.
     """
-    taken: dict[Path, str] = {}
-    if images != files.STDIN and not ours:
-        taken[Path(os.path.realpath(images))] = "the list itself"
+    read = {} if images == files.STDIN else {Path(os.path.realpath(images)): "the list itself"}
+    taken = {} if ours else {**read}
     if chosen.failed_list:  # `sync todo --failed-list todo` is a loop that ends
         files.check_writable("--failed-list", chosen.failed_list, taken)
-    if images != files.STDIN:
-        taken.setdefault(Path(os.path.realpath(images)), "the list itself")
+    taken = read | taken
     files.check_writable("--succeeded-log", chosen.succeeded_log, taken)
     if chosen.report:
         files.check_writable("--report", chosen.report, taken)
