@@ -14,7 +14,7 @@ from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
-from asyncsync.settings import Settings, Via, choose
+from asyncsync.settings import Options, Settings, Via, choose
 
 NO_ENGINE = "No Docker Engine answers at unix:///var/run/docker.sock (no such file)"
 SEVERAL = ("linux/amd64", "linux/arm64")
@@ -121,7 +121,8 @@ AMISS: dict[str, tuple[object, ...]] = {
 
 
 def test_what_an_option_does_not_take_is_told_with_what_it_takes_and_shows_no_login() -> None:
-    assert AMISS.keys() == {each.name for each in fields(Settings)}
+    options = {each.name for each in fields(Settings)}
+    assert AMISS.keys() == Options.__annotations__.keys() == options
     for option, values in AMISS.items():
         for value in values:
             with pytest.raises(ConfigurationError, match=f"^{option} is .+; not ") as caught:

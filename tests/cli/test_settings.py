@@ -9,25 +9,24 @@ import pytest
 
 from asyncsync import settings as library
 from asyncsync.cli.settings import Given, how_to_log, settings
+from asyncsync.cli.sync import sync
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.job import Destination
 from asyncsync.model.platform import Platform
 from asyncsync.reporting.log import Level
 
-NOTHING: Given = {
-    "to": None, "from_": None, "platforms": (), "shard": None, "concurrency": None,
-    "fail_fast": None, "via": None,
-    "user": None, "password_stdin": False, "retries": None, "timeout": None, "deadline": None,
-    "clean": None, "exact": None, "with_referrers": False, "limit_rate": None, "plain_http": (),
-    "insecure_skip_verify": (), "mirrors": (), "ca_file": None,
-    "succeeded_log": None, "failed_list": None, "report": None, "output": "table",
-    "log_format": None, "quiet": False, "verbose": 0,
-}  # fmt: skip
 TO = Destination.parse("r.example/team")
 
 
 def given(**options: Any) -> Given:
-    return {**NOTHING, "to": TO, **options}  # type: ignore[typeddict-item]
+    """What the command gives where nothing but these is written."""
+    written = sync.make_context("sync", []).params
+    del written["images"]
+    return {**written, "to": TO, **options}  # type: ignore[typeddict-item]
+
+
+def test_the_command_gives_each_of_its_options_and_no_other() -> None:
+    assert given().keys() == Given.__annotations__.keys()
 
 
 def test_without_any_word_the_defaults_hold() -> None:
