@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -192,18 +190,6 @@ async def test_a_registry_is_as_near_as_the_address_that_we_reached_it_at() -> N
         assert wire.reach_of(URL("http://unknown.example/")) is Reach.PUBLIC
         await wire.ask(Request("GET", url, {}, 1000), Where("r.example"))
         assert wire.reach_of(url) is Reach.LOOPBACK
-
-
-@pytest.fixture
-def inside(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A name that looks like one on the internet, and is resolved to this machine."""
-    real = socket.getaddrinfo
-
-    def resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
-        return real("127.0.0.1" if host == "inside.example" else host, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return "inside.example"
 
 
 async def test_a_redirect_to_a_name_of_an_address_inside_is_refused(inside: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -736,18 +735,6 @@ async def test_behind_tls_a_later_location_in_plain_is_refused_too(tmp_path: Pat
             with pytest.raises(CopyError, match="is not https: refused"):
                 await send(client, server)
     assert storage.requests == []
-
-
-@pytest.fixture
-def inside(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A name that looks like one on the internet, and is resolved to this machine."""
-    real = socket.getaddrinfo
-
-    def resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
-        return real("127.0.0.1" if host == "inside.example" else host, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return "inside.example"
 
 
 async def test_a_registry_on_the_internet_cannot_have_an_upload_sent_inside(inside: str) -> None:
