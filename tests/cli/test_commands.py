@@ -366,6 +366,8 @@ def test_a_list_written_by_hand_is_not_replaced_by_what_is_left_of_it() -> None:
     write("# asyncsync: 1 of 2 images are not in place.\nnginx:1.27\n")
     told = call(*SYNC, "--failed-list", "images.yaml", "--via", "engine")
     assert "No Docker Engine answers" in told.stderr, "a list that we wrote may be replaced"
+    told = call(*SYNC, "--report", "images.yaml")
+    assert "--report images.yaml is the list itself" in told.stderr, "but by a list alone"
 
 
 @pytest.mark.parametrize("command", ["plan", "sync"])

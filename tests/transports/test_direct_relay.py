@@ -313,6 +313,22 @@ async def test_a_target_that_breaks_and_cannot_say_gets_the_blob_from_its_start(
     assert link.target.cancelled == [link.need.target]
 
 
+async def test_a_target_that_claims_more_than_it_was_sent_gets_the_blob_from_its_start() -> None:
+    class Boastful(MemoryUpload):
+        async def offset(self) -> int:
+            return len(DATA)
+
+    class Boasting(MemoryTarget):
+        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
+            return Boastful(self, ref) if await super().begin(ref, origin) else None
+
+    link = Link(target=Boasting(breaks=deque([100])))
+    assert await link.relay().move(link.need)
+    assert link.arrived
+    assert [start for _, start, _ in link.source.asked] == [0, 0]
+    assert link.target.cancelled == [link.need.target]
+
+
 async def test_a_target_that_stays_away_is_named() -> None:
     link = Link(retries=2, target=MemoryTarget(breaks=deque([0] * 100)))
     with pytest.raises(RegistryUnavailable) as caught:

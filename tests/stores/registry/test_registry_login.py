@@ -257,6 +257,21 @@ async def test_an_insufficient_scope_is_asked_for_once_and_then_known() -> None:
     assert tokens == ["repository:team/app:pull", wider]
 
 
+async def test_a_scope_that_is_said_to_be_missing_and_was_given_is_asked_for_no_more() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/token":
+            return web.json_response({"token": f"t{len(server.seen('GET', '/token'))}"})
+        realm = f'Bearer realm="http://{request.headers["Host"]}/token"'
+        lack = f'{realm},error="insufficient_scope",scope="repository:team/app:pull"'
+        return web.Response(status=401, headers={"WWW-Authenticate": lack})
+
+    async with scripted(answer) as server, asking(server) as client:
+        with pytest.raises(PermissionDenied, match="does not exist, or needs a login"):
+            await client.resolve(image(server))
+    assert len(server.seen("GET", "/token")) == 1
+    assert len(server.seen("HEAD")) == 2
+
+
 async def test_a_malformed_scope_is_ignored_and_a_400_denied_renews_the_token_once() -> None:
     given: list[str] = []
     denied = {"errors": [{"code": "DENIED", "message": "Your Authorization Token is invalid."}]}
