@@ -206,7 +206,7 @@ class MemoryTarget(Shelf):
     manifest names. `refuses`: types of manifests that it takes not. `loses`: blobs that it forgets
     once, when their manifest comes. `wants_subjects`: it takes nothing that refers to what it does
     not have. `failing`: what the next puts raise. `closed`: it begins no
-    upload. `done`: what it did.
+    upload. `uploads`: what it begins. `done`: what it did.
     """
 
     mounts: bool = True
@@ -221,6 +221,9 @@ class MemoryTarget(Shelf):
     wants_subjects: bool = False
     failing: deque[CopyError] = field(default_factory=deque)
     closed: bool = False
+    uploads: Callable[[MemoryTarget, Reference], Upload] = field(
+        default_factory=lambda: MemoryUpload
+    )
     done: list[str] = field(default_factory=list)
     cancelled: list[Reference] = field(default_factory=list)
     received: int = 0
@@ -240,12 +243,12 @@ class MemoryTarget(Shelf):
             self.done.append(f"mount {ref.digest}")
             return None
         self.done.append(f"begin {ref.digest}")
-        return MemoryUpload(self, ref)
+        return self.uploads(self, ref)
 
     async def begin_anew(self, ref: Reference) -> Upload:
         await checkpoint()
         self.done.append(f"anew {ref.digest}")
-        return MemoryUpload(self, ref)
+        return self.uploads(self, ref)
 
     async def put(self, ref: Reference, manifest: RawManifest) -> Taken:
         await checkpoint()

@@ -34,7 +34,7 @@ from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.blobs import Need
-from asyncsync.transports.direct.contracts import Content, Upload
+from asyncsync.transports.direct.contracts import Content
 from asyncsync.transports.direct.idling import LARGE_CHUNK_BYTES
 from asyncsync.transports.direct.pace import BURST_BYTES_MIN, Pace
 from asyncsync.transports.direct.relay import EARLY_BYTES_MAX, Relay
@@ -318,11 +318,7 @@ async def test_a_target_that_claims_more_than_it_was_sent_gets_the_blob_from_its
         async def offset(self) -> int:
             return len(DATA)
 
-    class Boasting(MemoryTarget):
-        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
-            return Boastful(self, ref) if await super().begin(ref, origin) else None
-
-    link = Link(target=Boasting(breaks=deque([100])))
+    link = Link(target=MemoryTarget(uploads=Boastful, breaks=deque([100])))
     assert await link.relay().move(link.need)
     assert link.arrived
     assert [start for _, start, _ in link.source.asked] == [0, 0]
@@ -438,12 +434,9 @@ async def test_a_target_may_take_the_longer_over_the_last_byte_the_larger_a_blob
             if len(self.data) == len(link.data):
                 await anyio.sleep(0.6)  # the watch has no other clock than the loop's
 
-    class Thorough(MemoryTarget):
-        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
-            return Digesting(self, ref) if await super().begin(ref, origin) else None
-
     data = DATA * (8 * 1024 * 1024 // len(DATA))
-    link = Link(data, MemorySource(chunk_bytes=64 * 1024), Thorough(), retries=0)
+    target = MemoryTarget(uploads=Digesting)
+    link = Link(data, MemorySource(chunk_bytes=64 * 1024), target, retries=0)
     assert await link.relay(idle_seconds=0.25).move(link.need)
     assert link.arrived
 
@@ -454,12 +447,9 @@ async def test_a_target_may_take_the_longer_over_a_chunk_the_larger_it_is() -> N
         async def _stall(self) -> None:
             await anyio.sleep(0.6)  # the watch has no other clock than the loop's
 
-    class Far(MemoryTarget):
-        async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
-            return Slow(self, ref) if await super().begin(ref, origin) else None
-
     large = 4 * LARGE_CHUNK_BYTES
-    link = Link(bytes(3 * large), MemorySource(chunk_bytes=large), Far(), retries=0)
+    target = MemoryTarget(uploads=Slow)
+    link = Link(bytes(3 * large), MemorySource(chunk_bytes=large), target, retries=0)
     assert await link.relay(idle_seconds=0.25).move(link.need)
     assert link.arrived
 
@@ -520,14 +510,9 @@ async def test_bytes_that_are_wrong_only_when_they_come_again_are_the_sources_fa
     assert link.target.blobs == {}
 
 
-class Choosy(MemoryTarget):
+class Early(MemoryUpload):
     """Answers while the body is still on its way: it wants another one."""
 
-    async def begin(self, ref: Reference, origin: str | None = None) -> Upload | None:
-        return Early(self, ref) if await super().begin(ref, origin) else None
-
-
-class Early(MemoryUpload):
     async def send(self, content: Content, start: int = 0) -> None:
         with suppress(CopyError):  # nobody waits for the end of it
             async for _ in content.read(0, content.size):
@@ -536,13 +521,15 @@ class Early(MemoryUpload):
 
 
 async def test_what_once_ended_a_reading_ends_no_other_and_is_no_longer_told() -> None:
-    link = Link(retries=1, source=MemorySource(breaks=deque([0, 0, 0])), target=Choosy())
+    target = MemoryTarget(uploads=Early)
+    link = Link(retries=1, source=MemorySource(breaks=deque([0, 0, 0])), target=target)
     assert await link.relay().move(link.need)
     assert link.arrived
 
 
 async def test_a_lie_of_a_mirror_is_no_reason_to_ask_again_for_what_broke_later() -> None:
-    link = Link(retries=0, source=MemorySource(breaks=deque([0] * 50)), target=Choosy())
+    target = MemoryTarget(uploads=Early)
+    link = Link(retries=0, source=MemorySource(breaks=deque([0] * 50)), target=target)
     link.source.mirrors = [a_mirror(link, lies={link.need.target.digest: bytes(256)})]
     with pytest.raises(RegistryUnavailable, match=r"s\.example broke"):
         await link.relay().move(link.need)
