@@ -167,22 +167,23 @@ class Upload:
         A blob that is refused in every way says nothing about the others.
         """
         ways = self._session.ways
-        while True:
-            match ways[0]:
-                case Way.PUT:
-                    answer = await self._put(content)
-                case Way.CHUNKS:
-                    answer = await self._chunks(content, 0)
-                case Way.PATCH:
-                    answer = await self._patch(content)
-            if not _refused(answer):
-                if answer.status in (201, 204) and len(ways) < len(self._session.ways):
-                    self._session.ways = ways
-                return answer
-            if len(ways) == 1:
-                return answer
+        answer = await self._by(ways[0], content)
+        while _refused(answer) and len(ways) > 1:
             ways = ways[1:]
             await self._again()
+            answer = await self._by(ways[0], content)
+        if answer.status in (201, 204) and len(ways) < len(self._session.ways):
+            self._session.ways = ways
+        return answer
+
+    async def _by(self, way: Way, content: Content) -> Answer:
+        match way:
+            case Way.PUT:
+                return await self._put(content)
+            case Way.CHUNKS:
+                return await self._chunks(content, 0)
+            case Way.PATCH:
+                return await self._patch(content)
 
     async def _again(self) -> None:
         """Begin anew: what got a body that it refused is no longer good."""
