@@ -33,24 +33,19 @@ class Mirrors:
         After some failures in a row a mirror is left out, at once where it sends wrong bytes.
         """
         for mirror in self._mirrors:
-            if self._misses[mirror] < MISSES_MAX:
-                try:
-                    found = await attempt(mirror)
-                except DigestMismatch as error:
-                    self._misses[mirror] = MISSES_MAX
+            if self._misses[mirror] >= MISSES_MAX:
+                continue
+            try:
+                found = await attempt(mirror)
+            except CopyError as error:
+                self._misses[mirror] += MISSES_MAX if isinstance(error, DigestMismatch) else 1
+                if not isinstance(error, NotFound):  # no mirror has everything
                     self._tell(mirror, error.what)
-                    continue
-                except NotFound:  # no mirror has everything
-                    self._misses[mirror] += 1
-                    continue
-                except CopyError as error:
-                    self._misses[mirror] += 1
-                    self._tell(mirror, error.what)
-                    continue
-                if self._misses[mirror] < MISSES_MAX:  # or it has been left out meanwhile
-                    self._misses[mirror] = 0
-                if found is not None:
-                    return found
+                continue
+            if self._misses[mirror] < MISSES_MAX:  # or it has been left out meanwhile
+                self._misses[mirror] = 0
+            if found is not None:
+                return found
         return await attempt(origin)
 
     def leave_out(self, session: Session) -> bool:
