@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,12 +24,19 @@ from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError, TlsError, Where
 from asyncsync.model.foreign import shown
 from asyncsync.model.place import Registry
+from asyncsync.stores.registry.mishaps import speaks_no_tls
 from asyncsync.stores.registry.wire import trusting
 
 _SYSTEM = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 _USER = Path(".config/containers/certs.d")  # in the home; XDG_CONFIG_HOME does not count here
 _HOSTS_MAX = 100  # that one registry names; whoever names more has them looked up again
 _FILES_MAX = 1000  # of one host; a folder that holds more is not what it is taken for
+_TRUST = (
+    "It is where {registry} sends us. Trust its CA: --ca-file FILE, or "
+    "/etc/docker/certs.d/{host}/ca.crt; to check nothing: --insecure-skip-verify {host}."
+)
+# No option helps: whoever names an address names its scheme.
+_NO_TLS = "It is where {registry} sends us, by https: whoever runs {registry} can correct that."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,22 @@ class Elsewhere:
         self._registry, self._access = registry, access
         self._contexts: dict[str, ssl.SSLContext | None] = {}
 
-    async def context(self, url: URL) -> ssl.SSLContext | None:
-        """The context for the host of `url`; None where it has nothing of its own."""
-        host = url.host_port_subcomponent or ""
+    @asynccontextmanager
+    async def context(self, url: URL) -> AsyncIterator[ssl.SSLContext | None]:
+        """The context for the host of `url`; None where it has nothing of its own.
+
+        A TlsError that leaves the block advises about that host, and not about the registry.
+        """
+        host, registry = url.host_port_subcomponent or "", self._registry.host
+        try:
+            yield await self._context(host) if url.scheme == "https" else None
+        except TlsError as error:
+            if host != registry:
+                advice = _NO_TLS if speaks_no_tls(error.__cause__) else _TRUST
+                error.advising(advice.format(host=host, registry=registry))
+            raise
+
+    async def _context(self, host: str) -> ssl.SSLContext | None:
         if host not in self._contexts:
             try:
                 place = Registry.parse(host)

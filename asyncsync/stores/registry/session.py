@@ -43,10 +43,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SLOWING = frozenset({429, 503})
 _CHALLENGES_MAX = 16  # headers that are read …
 _CHALLENGE_MAX = 8192  # … and characters of each; all that fit an answer take half a minute
-_TRUST_ELSEWHERE = (
-    "It is where the registry keeps its blobs. Trust its CA: --ca-file FILE, or "
-    "/etc/docker/certs.d/{host}/ca.crt; to check nothing: --insecure-skip-verify {host}."
-)
 _FOLLOWED = frozenset({"GET", "HEAD"})
 
 
@@ -325,12 +321,8 @@ class Session:
         request = Request(ask.method, url, headers, ask.most, ask.body, closes=ask.closes)
         if not same_origin(url, self._home):  # another host has other limits, and tells us of none
             home = self._wire.reach_of(self._home)
-            tls = await self._elsewhere.context(url) if url.scheme == "https" else None
-            try:
+            async with self._elsewhere.context(url) as tls:
                 return await self._wire.ask(request, self._where, home=home, tls=tls)
-            except TlsError as error:
-                error.advising(_TRUST_ELSEWHERE.format(host=url.host_port_subcomponent))
-                raise
         async with self._rates.turn(ask.kind) as turn:
             answer = await self._wire.ask(request, self._where, tls=self._tls)
             failed = self.failure(answer) if answer.status in _SLOWING else None

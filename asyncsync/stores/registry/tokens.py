@@ -118,19 +118,19 @@ class Tokens:
             raise CopyError(what, Where(self._place.host)) from None
         where = Where(self._place.host)
         guard = None if same_origin(realm, wanted.at) else home
-        tls = await self._elsewhere.context(realm)  # often it is the registry itself
-        headers = {"Accept": "application/json"}
-        if who and who.identity_token:
-            form = token_form(who.identity_token, wanted.service, wanted.scope)
-            post = Request("POST", realm, headers | _FORM, TOKEN_BYTES_MAX, lambda: form)
-            answer = await self._wire.ask(post, where, home=guard, tls=tls)
-            if answer.status not in (404, 405):  # not every token server knows OAuth2
-                return answer
-        if who:
-            headers["Authorization"] = basic(who)
-        url = token_query(realm, wanted.service, wanted.scope)
-        get = Request("GET", url, headers, TOKEN_BYTES_MAX)
-        return await self._wire.ask(get, where, home=guard, tls=tls)
+        async with self._elsewhere.context(realm) as tls:  # often it is the registry itself
+            headers = {"Accept": "application/json"}
+            if who and who.identity_token:
+                form = token_form(who.identity_token, wanted.service, wanted.scope)
+                post = Request("POST", realm, headers | _FORM, TOKEN_BYTES_MAX, lambda: form)
+                answer = await self._wire.ask(post, where, home=guard, tls=tls)
+                if answer.status not in (404, 405):  # not every token server knows OAuth2
+                    return answer
+            if who:
+                headers["Authorization"] = basic(who)
+            url = token_query(realm, wanted.service, wanted.scope)
+            get = Request("GET", url, headers, TOKEN_BYTES_MAX)
+            return await self._wire.ask(get, where, home=guard, tls=tls)
 
     def _failure(self, answer: Answer, wanted: Wanted) -> CopyError:
         who, where = wanted.who, Where(self._place.host)

@@ -195,16 +195,11 @@ async def test_a_token_is_asked_of_an_insecure_host_as_its_images_are(
                         await asked
 
 
-@pytest.mark.parametrize("trusted", ["registry", "store", "nobody"])
-@pytest.mark.parametrize("kind", ["blobs", "tokens"])
-async def test_the_ca_of_a_registry_is_trusted_where_it_sends_us(
-    tmp_path: Path,
-    servers: Certificate,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-    trusted: str,
-) -> None:
-    store = certificate_in(tmp_path / "store")
+@asynccontextmanager
+async def sending_us(
+    kind: str, registrys: Certificate, others: Certificate | None
+) -> AsyncIterator[tuple[str, str]]:
+    """The hosts of a registry, and of where it sends us by https for its blobs or its tokens."""
     there = ""
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -216,25 +211,56 @@ async def test_the_ca_of_a_registry_is_trusted_where_it_sends_us(
         return web.Response(status=401, headers={"WWW-Authenticate": header})
 
     async with (
-        scripted(sent, tls=store.context) as other,
-        scripted(answer, tls=servers.context) as server,
+        scripted(sent, tls=others and others.context) as other,
+        scripted(answer, tls=registrys.context) as server,
     ):
         there = f"https://{other.host}"
+        yield server.host, other.host
+
+
+@pytest.mark.parametrize("trusted", ["registry", "store", "nobody"])
+@pytest.mark.parametrize("kind", ["blobs", "tokens"])
+async def test_the_ca_of_a_registry_is_trusted_where_it_sends_us(
+    tmp_path: Path,
+    servers: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    trusted: str,
+) -> None:
+    store = certificate_in(tmp_path / "store")
+    async with sending_us(kind, servers, store) as (registry, there):
         monkeypatch.setenv("HOME", str(tmp_path))
         folder = tmp_path / ".config/containers/certs.d"
-        put(folder, server.host, ca_crt=servers.file)
+        put(folder, registry, ca_crt=servers.file)
         if trusted != "nobody":
-            host = server.host if trusted == "registry" else other.host
-            put(folder, host, store_crt=store.file)
+            put(folder, registry if trusted == "registry" else there, store_crt=store.file)
         async with RegistryClient(Access(), Credentials(environ={})) as client:
-            config = client.config(Reference.parse(f"{server.host}/team/app@{Digest.of(b'{}')}"))
+            config = client.config(Reference.parse(f"{registry}/team/app@{Digest.of(b'{}')}"))
             if trusted != "nobody":
                 assert await config == b"{}"
                 return
-            with pytest.raises(TlsError, match=f"^{other.host} shows a certificate") as caught:
+            with pytest.raises(TlsError, match=f"^{there} shows a certificate") as caught:
                 await config
-            if kind == "blobs":
-                assert f"certs.d/{other.host}/ca.crt" in caught.value.advice()
+    assert caught.value.where == Where(registry)
+    assert caught.value.advice() == (
+        f"It is where {registry} sends us. Trust its CA: --ca-file FILE, or "
+        f"/etc/docker/certs.d/{there}/ca.crt; to check nothing: --insecure-skip-verify {there}."
+    )
+
+
+@pytest.mark.parametrize("kind", ["blobs", "tokens"])
+async def test_where_a_registry_sends_us_by_https_to_whom_speaks_none_it_is_told_who_can_mend_it(
+    servers: Certificate, kind: str
+) -> None:
+    async with (
+        sending_us(kind, servers, None) as (registry, there),
+        RegistryClient(Access(ca_file=servers.file), Credentials(environ={})) as client,
+    ):
+        with pytest.raises(TlsError, match=f"^{there} speaks no TLS") as caught:
+            await client.config(Reference.parse(f"{registry}/a@{Digest.of(b'{}')}"))
+    assert caught.value.advice() == (
+        f"It is where {registry} sends us, by https: whoever runs {registry} can correct that."
+    )
 
 
 def test_a_host_without_tls_needs_no_certificates(tmp_path: Path, ours: Certificate) -> None:
