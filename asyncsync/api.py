@@ -210,6 +210,7 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
     from asyncsync.retrying import Retrying
     from asyncsync.stores.registry.client import RegistryClient
     from asyncsync.transports.engine import EngineTransport, connected
+    from asyncsync.transports.hiding import hiding
 
     credentials = _credentials(plan, settings)
     config = settings.docker_config
@@ -227,7 +228,8 @@ async def _engine_way(plan: Plan, settings: Settings) -> AsyncIterator[SyncRun]:
             clean=settings.clean,
             advise=not settings.engine_named,
         )
-        async with _running(plan, "engine", transport, settings) as run:
+        copy = hiding(transport, manifests.hidden)
+        async with _running(plan, "engine", copy, settings) as run:
             yield run
 
 
@@ -243,6 +245,7 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
     from asyncsync.stores.registry.client import RegistryClient
     from asyncsync.transports.direct.pace import Pace
     from asyncsync.transports.direct.transport import DirectTransport
+    from asyncsync.transports.hiding import hiding
 
     credentials = _credentials(plan, settings)
     async with AsyncExitStack() as stores:
@@ -260,7 +263,8 @@ async def _direct_way(plan: Plan, settings: Settings, why: str) -> AsyncIterator
             exact=settings.exact,
             with_referrers=settings.with_referrers,
         )
-        async with _running(plan, "direct", transport, settings) as run:
+        copy = hiding(transport, registries.hidden)
+        async with _running(plan, "direct", copy, settings) as run:
             yield run
         if target:
             await run._keep(target)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,11 +13,12 @@ from typing import Any, Literal
 import pytest
 from aiohttp import web
 from parts.scripted_engine import ScriptedEngine
-from scripted import scripted
+from scripted import MANIFEST, MANIFEST_TYPE, digest_of, manifest_answer, scripted
 
 import asyncsync
 from asyncsync import Chosen, ConfigurationError, EngineUnavailable, Warned
 from asyncsync.model.job import Destination
+from asyncsync.model.manifest import OCI_INDEX
 from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
 from asyncsync.stores.layout.folder import LayoutFolder
@@ -215,3 +219,75 @@ async def test_what_a_registry_warns_of_is_an_event_on_either_way(
             )  # fmt: skip
     warned = [event for event in events if isinstance(event, Warned)]
     assert warned == [Warned(server.host, "it will be gone in March")]
+
+
+SECRET = "c4nary_s3cret"
+CHILD = {"mediaType": MANIFEST_TYPE, "digest": digest_of(MANIFEST), "size": len(MANIFEST)}
+OF_AN_ODD_TYPE = CHILD | {"mediaType": SECRET}
+OF_AN_ODD_DIGEST = CHILD | {"digest": SECRET}
+FOR_AN_ODD_PLATFORM = CHILD | {"platform": {"os": SECRET, "architecture": SECRET}}
+
+
+@asynccontextmanager
+async def quoting(entry: dict[str, Any]) -> AsyncIterator[str]:
+    """A registry: `a:1` has `entry`, `b:1` and `x/b:1` have it among what refers to them."""
+    page = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).encode()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if "Authorization" not in request.headers:
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+        if "/referrers/" in request.path or request.path == "/v2/a/manifests/1":
+            return manifest_answer(page, OCI_INDEX)
+        if request.path.startswith("/v2/a/"):
+            data = MANIFEST if request.path.endswith(digest_of(MANIFEST)) else page
+            return manifest_answer(data, MANIFEST_TYPE if data is MANIFEST else OCI_INDEX)
+        there = request.path.endswith("/b/manifests/1")
+        return manifest_answer() if there else web.Response(status=404)
+
+    async with scripted(answer) as server:
+        yield server.host
+
+
+async def outcome_of(image: str, tmp_path: Path, **options: Any) -> asyncsync.Outcome:
+    """What becomes of `image`, copied to `x/` in its own registry, with our login there."""
+    login = base64.b64encode(f"us:{SECRET}".encode()).decode()
+    host = image.partition("/")[0]
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": login}}}))
+    events: list[asyncsync.Event] = []
+    report = await asyncsync.sync(
+        [image], to=f"{host}/x", docker_config=tmp_path, observe=events.append, **options
+    )
+    assert SECRET not in repr(events)
+    return report.outcomes[0]
+
+
+@pytest.mark.parametrize(
+    ("via", "entry", "platforms"),
+    [
+        ("direct", OF_AN_ODD_TYPE, []),
+        ("direct", OF_AN_ODD_DIGEST, []),
+        ("direct", FOR_AN_ODD_PLATFORM, ["linux/amd64"]),
+        ("engine", OF_AN_ODD_DIGEST, []),
+        ("engine", FOR_AN_ODD_PLATFORM, []),
+    ],
+)
+async def test_a_login_that_is_quoted_from_a_manifest_is_not_told(
+    via: Literal["engine", "direct"], entry: dict[str, Any], platforms: list[str], tmp_path: Path
+) -> None:
+    with ScriptedEngine() as engine:
+        url = engine.url if via == "engine" else None
+        async with quoting(entry) as host:
+            outcome = await outcome_of(
+                f"{host}/a:1", tmp_path, via=via, engine=url, platforms=platforms
+            )
+    assert outcome.error is not None
+    told = "".join(traceback.format_exception(outcome.error))
+    assert "***" in told
+    assert SECRET not in told
+
+
+async def test_a_login_that_is_quoted_in_a_note_is_not_told(tmp_path: Path) -> None:
+    async with quoting(OF_AN_ODD_TYPE) as host:
+        outcome = await outcome_of(f"{host}/b:1", tmp_path, via="direct", with_referrers=True)
+    kind = "it is of the type '***'"
+    assert outcome.notes == (f"left out the referrer {digest_of(MANIFEST)}: {kind}",)

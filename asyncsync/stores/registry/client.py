@@ -14,6 +14,7 @@ from yarl import URL
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
 from asyncsync.model.digest import Digest, referrers_tag
+from asyncsync.model.foreign import without
 from asyncsync.model.manifest import OCI_INDEX, Descriptor, RawManifest, Taken
 from asyncsync.model.place import Place, Registry, as_registry
 from asyncsync.model.reference import Reference
@@ -77,6 +78,7 @@ class RegistryClient:
         self._wire = Wire(access, idle_seconds=idle_seconds)
         self._notices = Notices(warn)
         self._sessions: dict[Registry, Session] = {}
+        self._every: list[Session] = []  # the mirrors' as well
         self._mirrors: dict[Registry, Mirrors] = {}
         # Repositories where nobody but clients lists what refers to a manifest.
         self._listless: set[tuple[Place, str, str]] = set()
@@ -216,6 +218,10 @@ class RegistryClient:
             return ()
         return listed_in(await images.read(session, at.by_digest(seen.digest), writes=False), ref)
 
+    def hidden(self, text: str) -> str:
+        """`text` without any secret that some registry has had of us."""
+        return without(text, [secret for session in self._every for secret in session.secrets])
+
     def lists_by_tag(self, place: Place) -> bool:
         """Whether clients can keep a list of referrers there under a tag, as `sha256-<hex>`."""
         return self._session(place).quirks.digest_tags
@@ -250,7 +256,7 @@ class RegistryClient:
         return self._sessions[place]
 
     def _opened(self, place: Registry, mirror: URL | None = None) -> Session:
-        return Session(
+        session = Session(
             place,
             self._access,
             self._credentials,
@@ -260,3 +266,5 @@ class RegistryClient:
             notices=self._notices,
             mirror=mirror,
         )
+        self._every.append(session)
+        return session

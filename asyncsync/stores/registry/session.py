@@ -153,18 +153,21 @@ class Session:
     def hiding(self) -> Iterator[None]:
         """Show none of our secrets in an error that leaves this block, whoever put it there.
 
-        A registry can name what it wants where we have to quote it: hosts, types, digests. Its host
-        names come to us in lower case.
+        A registry can name what it wants where we have to quote it: hosts, types, digests.
         """
         try:
             yield
         except CopyError as error:
-            secrets = self._secrets
-            known = (*secrets, *(secret.lower() for secret in secrets))
+            known = self.secrets
             what, advised = without(error.what, known), without(error.advised, known)
             if (what, advised) == (error.what, error.advised):
                 raise
             raise error.saying(what).advising(advised) from None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be shown of what it says; host names come to us in lower case."""
+        return (*self._secrets, *(secret.lower() for secret in self._secrets))
 
     @property
     def _secrets(self) -> tuple[str, ...]:
