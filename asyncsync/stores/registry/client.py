@@ -19,7 +19,7 @@ from asyncsync.model.manifest import OCI_INDEX, Descriptor, RawManifest, Taken
 from asyncsync.model.place import Place, Registry, as_registry
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry import images
-from asyncsync.stores.registry.listing import listed_in, referrers_of, tags_of
+from asyncsync.stores.registry.listing import listed_in, referrers_of
 from asyncsync.stores.registry.mirrors import Mirrors
 from asyncsync.stores.registry.notices import Notices, Warn, nobody
 from asyncsync.stores.registry.quirks import Mounts, Quirks, quirks
@@ -180,15 +180,6 @@ class RegistryClient:
         with session.hiding():
             return await images.put(session, ref, manifest)
 
-    async def tags(self, place: Registry, repository: str) -> tuple[str, ...]:
-        """All tags of a repository, in the order of the registry itself: no mirror is asked.
-
-        Raises CopyError, with the registry alone; NotFound if there is no such repository.
-        """
-        session = self._session(place)
-        with session.hiding():
-            return await tags_of(session, Reference(place, repository, "latest"))
-
     async def referrers(self, ref: Reference) -> tuple[Descriptor, ...]:
         """What refers to the digest of `ref`, as the registry itself lists it, unchecked.
 
@@ -207,7 +198,7 @@ class RegistryClient:
     ) -> tuple[Descriptor, ...]:
         kind = (ref.place, ref.repository, digest.algorithm)  # some know no sha512
         if kind not in self._listless:
-            if (found := await referrers_of(session, ref)) is not None:
+            if (found := await referrers_of(session, ref, clock=self._clock)) is not None:
                 return found
             self._listless.add(kind)
         if not session.quirks.digest_tags:

@@ -1,22 +1,20 @@
-"""Lists that a registry gives page by page: the tags of a repository, what refers to a manifest.
+"""What refers to a manifest, as a registry lists it, page by page.
 
-A list is whole or an error: half of the tags, or of the signatures, would be taken for all. So it
-is asked of the registry itself and never of a mirror, which lists what it happens to hold.
+A list is whole or an error: half of the signatures would be taken for all. So it is asked of the
+registry itself and never of a mirror, which lists what it happens to hold.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from yarl import URL
 
 from asyncsync.model.digest import Digest
-from asyncsync.model.errors import NotFound, RegistryUnavailable, UnsupportedManifest, Where
+from asyncsync.model.errors import RegistryUnavailable, TimedOut, UnsupportedManifest, Where
 from asyncsync.model.manifest import OCI_INDEX, Descriptor, Index, RawManifest, parse_manifest
-from asyncsync.model.naming import is_tag
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.answers import Answer
 from asyncsync.stores.registry.ask import Ask
@@ -27,9 +25,9 @@ from asyncsync.stores.registry.trust import origin, same_origin
 
 PAGES_MAX = 1000
 BYTES_MAX = 16 * 1024 * 1024  # of all pages together
-TAGS_MAX = 100_000
 REFERRERS_MAX = 1000  # of one manifest
-_TAGS_AT_ONCE = 1000  # asked for, as crane does; many give fewer, some all of them
+# For all pages; a registry may hold us for half of that (Retry-After), and each page may take long.
+SECONDS_MAX = 30 * 60.0
 
 # What registries without the referrers API say to it; go-containerregistry, `remote/referrers.go`,
 # takes 400, 404 and 406 for that, others give 405 or 501.
@@ -39,36 +37,15 @@ _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w!#$&+.^`|~-]+(?:\s*=\s*(?:"[^"]*"|[
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s",;]*))', re.IGNORECASE)
 
 
-async def tags_of(session: Session, ref: Reference) -> tuple[str, ...]:
-    """All tags of the repository of `ref`, each once, in the order that its registry gives them.
-
-    What is no tag by the specification is left out: nobody could ask for it. Raises CopyError.
-    (OCI distribution-spec, “Listing Tags”)
-    """
-    found: dict[str, None] = {}
-    pages = _Pages(session, ref)
-    ask: Ask | None = Ask("GET", ref.repository, f"tags/list?n={_TAGS_AT_ONCE}", Kind.HEADS)
-    while ask:
-        answer = await session.ask(ask)
-        if answer.status == 404:
-            what = f"{ref.place} has no repository {ref.repository}"
-            raise NotFound(what, Where(str(ref.place)))
-        if answer.status != 200:
-            raise session.failure(answer)
-        ask = pages.after(answer, ask)
-        found |= dict.fromkeys(filter(is_tag, _tags_in(answer, ref)))
-        if len(found) > TAGS_MAX:
-            raise _unlike(ref, f"more than {TAGS_MAX} tags")
-    return tuple(found)
-
-
-async def referrers_of(session: Session, ref: Reference) -> tuple[Descriptor, ...] | None:
+async def referrers_of(
+    session: Session, ref: Reference, *, clock: Callable[[], float]
+) -> tuple[Descriptor, ...] | None:
     """What the registry says refers to the digest of `ref`; None where it keeps no such lists.
 
     Raises CopyError. (OCI distribution-spec, “Listing Referrers”)
     """
     found: dict[Digest, Descriptor] = {}
-    pages = _Pages(session, ref)
+    pages = _Pages(session, ref, clock)
     accept = {"Accept": OCI_INDEX}
     first = Ask("GET", ref.repository, f"referrers/{ref.digest}", Kind.HEADS, accept)
     ask: Ask | None = first
@@ -110,24 +87,12 @@ def listed_in(page: RawManifest, ref: Reference) -> tuple[Descriptor, ...]:
     return parsed.manifests if isinstance(parsed, Index) else ()
 
 
-def _tags_in(answer: Answer, ref: Reference) -> Iterable[str]:
-    try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        body = None
-    match body:
-        case {"tags": None}:  # an empty repository, at many registries
-            return ()
-        case {"tags": [*tags]}:
-            return (tag for tag in tags if isinstance(tag, str))
-    raise RegistryUnavailable(f"{ref.place} sent no list of tags", Where(str(ref.place)))
-
-
 class _Pages:
     """What was asked of one list; its answers' `Link` alone says whether there is more of it."""
 
-    def __init__(self, session: Session, ref: Reference) -> None:
+    def __init__(self, session: Session, ref: Reference, clock: Callable[[], float]) -> None:
         self._session, self._ref = session, ref
+        self._clock, self._until = clock, clock() + SECONDS_MAX
         self._asked: set[URL] = set()
         self._size = 0
 
@@ -147,6 +112,10 @@ class _Pages:
             raise _unlike(self._ref, "a list that leads back to one of its pages")
         if len(self._asked) >= PAGES_MAX:
             raise _unlike(self._ref, f"more than {PAGES_MAX} pages")
+        if self._clock() > self._until:
+            place, name = self._ref.place, self._ref.name
+            what = f"{place} lists, for {name}, pages for more than {SECONDS_MAX / 60:.0f} minutes"
+            raise TimedOut(what, Where(str(place)))
         return replace(ask, at=url)
 
 

@@ -877,95 +877,13 @@ async def test_a_put_of_a_manifest(row: Row) -> None:
     await judge(row)
 
 
-async def tags(client: Client, ref: Ref) -> object:
-    return list(await client.tags(ref.place, ref.repository))
-
-
-TAGS = f"GET {REPOSITORY}/tags/list"
-FIRST = f"{TAGS}?n=1000"
-
-
-def page(names: object, link: str = "") -> Any:
-    body = json.dumps({"name": "team/app", "tags": names})
-    return reply(200, body, Content_Type="application/json", **({"Link": link} if link else {}))
-
-
-def listing(name: str, answer: Any, gives: object, says: str = "", **more: Any) -> Row:
-    return Row(name, tags, {TAGS: answer}, gives, says, **more)
-
-
-def following(link: str) -> list[Any]:
-    return [page(["a"], link), page(["b"])]
-
-
-@rows(
-    listing("200", page(["b", "a"]), ["b", "a"], asked=[FIRST]),
-    listing("200 of an empty repository", page(None), []),
-    listing("200 with no list at all", page([]), []),
-    listing("200 with names that are no tags", page(["a", "../x", "", 7, "a" * 129, ".b"]), ["a"]),
-    listing("200 with the same twice", page(["a", "a"]), ["a"]),
-    *(
-        listing(
-            f"a next page, {name}",
-            following(f'<{link}>; rel="next"'),
-            ["a", "b"],
-            asked=[FIRST, f"{TAGS}?last=a%2F"],
-        )
-        for name, link in (
-            ("absolute", f"http://{{host}}{REPOSITORY}/tags/list?last=a%2F"),
-            ("of the root", f"{REPOSITORY}/tags/list?last=a%2F"),
-            ("relative", "?last=a%2F"),
-            ("with its port lost", f"http://127.0.0.1{REPOSITORY}/tags/list?last=a%2F"),
-        )
-    ),
-    listing("a page that is no next one", page(["a"], '</v2/x>; rel="prev"'), ["a"], asked=[FIRST]),
-    listing(
-        "fewer than asked, and more to come",
-        [page([], '<?last=1>; rel="next"'), page(["a"], '<?last=2>; rel="next"'), page(["b"])],
-        ["a", "b"],
-        asked=[FIRST, f"{TAGS}?last=1", f"{TAGS}?last=2"],
-    ),
-    listing(
-        "a page that leads to itself",
-        page(["a"], '<?last=a>; rel="next"'),
-        RegistryUnavailable,
-        "leads back to one of its pages",
-        asked=[FIRST, f"{TAGS}?last=a"],
-    ),
-    *(
-        listing(
-            f"a next page {name}", page(["a"], f"<{link}>; rel=next"), kind, says, asked=[FIRST]
-        )
-        for name, link, kind, says in (
-            ("elsewhere", "https://8.8.8.8/c4nary", RegistryUnavailable, "goes on elsewhere"),
-            ("inside", "http://169.254.169.254/c4nary", CopyError, "refused"),
-            ("of another scheme", "file:///etc/c4nary", CopyError, "refused"),
-        )
-    ),
-    listing("200 of a login page", PAGE, RegistryUnavailable, "sent no list of tags"),
-    listing("200 nested too deeply", reply(200, "[" * 100_000), RegistryUnavailable, "no list"),
-    listing(
-        "200 of something else", reply(200, '{"tags": {"a": 1}}'), RegistryUnavailable, "no li"
-    ),
-    listing(
-        "200 without end", reply(200, " " * (4 << 20) + "{"), RegistryUnavailable, "more bytes"
-    ),
-    listing("404", reply(404, error("NAME_UNKNOWN")), NotFound, "no repository team/app"),
-    listing("403", reply(403), PermissionDenied, "refuses us"),
-    listing("405", reply(405), CopyError, "405"),
-    listing("429", reply(429), RateLimited, "429", passing=True),
-    listing("503", reply(503), RegistryUnavailable, "503", passing=True),
-)
-async def test_a_get_of_tags(row: Row) -> None:
-    await judge(row)
-
-
 async def referrers(client: Client, ref: Ref) -> object:
     found = await client.referrers(ref.by_digest(Digest.parse(DIGEST)))
     return [(str(each.digest), each.artifact_type) for each in found]
 
 
-REFERRERS = f"GET {REPOSITORY}/referrers/{DIGEST}"
+REFERRERS_AT = f"{REPOSITORY}/referrers/{DIGEST}"
+REFERRERS = f"GET {REFERRERS_AT}"
 TAG_AT = f"{REPOSITORY}/manifests/{DIGEST.replace(':', '-')}"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
@@ -1005,6 +923,55 @@ def refers(name: str, answer: Any, gives: object, says: str = "", **more: Any) -
         [(OTHER, "a/b"), (DIGEST, "a/b")],
         asked=[REFERRERS, f"{REFERRERS}?page=2"],
     ),
+    *(
+        refers(
+            f"a next page, {name}",
+            [index_of(ONE, f'<{link}>; rel="next"'), index_of(referring(DIGEST))],
+            [(OTHER, "a/b"), (DIGEST, "a/b")],
+            asked=[REFERRERS, f"{REFERRERS}?last=a%2F"],
+        )
+        for name, link in (
+            ("absolute", f"http://{{host}}{REFERRERS_AT}?last=a%2F"),
+            ("of the root", f"{REFERRERS_AT}?last=a%2F"),
+            ("relative", "?last=a%2F"),
+            ("with its port lost", f"http://127.0.0.1{REFERRERS_AT}?last=a%2F"),
+        )
+    ),
+    refers(
+        "a page that is no next one",
+        index_of(ONE, '</v2/x>; rel="prev"'),
+        FOUND_ONE,
+        asked=[REFERRERS],
+    ),
+    refers(
+        "a page without any, and more to come",
+        [index_of(referring(), '<?page=2>; rel="next"'), index_of(ONE)],
+        FOUND_ONE,
+        asked=[REFERRERS, f"{REFERRERS}?page=2"],
+    ),
+    refers(
+        "a page that leads to itself",
+        index_of(ONE, '<?page=2>; rel="next"'),
+        RegistryUnavailable,
+        "leads back to one of its pages",
+        asked=[REFERRERS, f"{REFERRERS}?page=2"],
+    ),
+    *(
+        refers(
+            f"a next page {name}",
+            index_of(ONE, f"<{link}>; rel=next"),
+            kind,
+            says,
+            asked=[REFERRERS],
+        )
+        for name, link, kind, says in (
+            ("elsewhere", "https://8.8.8.8/c4nary", RegistryUnavailable, "goes on elsewhere"),
+            ("inside", "http://169.254.169.254/c4nary", CopyError, "refused"),
+            ("of another scheme", "file:///etc/c4nary", CopyError, "refused"),
+        )
+    ),
+    refers("200 without end", index_of(" " * (4 << 20) + "{"), RegistryUnavailable, "more bytes"),
+    refers("200 nested too deeply", index_of("[" * 100_000), UnsupportedManifest, "is none"),
     refers(
         "a page that is not there",
         [index_of(ONE, '<?page=2>; rel="next"'), reply(404)],

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from parts.clock import Clock
 from scripted import Scripted, digest_of, reply, scripted
 
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
 from asyncsync.model.digest import Digest
-from asyncsync.model.errors import RegistryUnavailable
+from asyncsync.model.errors import RegistryUnavailable, TimedOut
 from asyncsync.model.manifest import OCI_INDEX, OCI_MANIFEST
 from asyncsync.model.place import Registry
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
-from asyncsync.stores.registry.listing import PAGES_MAX, REFERRERS_MAX, TAGS_MAX, next_page
+from asyncsync.stores.registry.listing import (
+    PAGES_MAX,
+    REFERRERS_MAX,
+    SECONDS_MAX,
+    next_page,
+)
 
 SUBJECT = Digest.of(b"an image")
 
@@ -63,47 +70,62 @@ def test_a_header_of_the_largest_size_takes_no_time_to_speak_of() -> None:
 
 
 @asynccontextmanager
-async def client_of(server: Scripted, *mirrors: Scripted) -> AsyncIterator[RegistryClient]:
+async def client_of(
+    server: Scripted, *mirrors: Scripted, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[RegistryClient]:
     access = Access(
         plain_http=frozenset({server.host, *(mirror.host for mirror in mirrors)}),
         mirrors={server.host: tuple(f"http://{mirror.host}" for mirror in mirrors)},
     )
-    async with RegistryClient(access, Credentials({}, environ={}), idle_seconds=5) as client:
+    credentials = Credentials({}, environ={})
+    async with RegistryClient(access, credentials, idle_seconds=5, clock=clock) as client:
         yield client
 
 
-def many(body: Callable[[int], object], kind: str = "application/json") -> Scripted:
+def subject(server: Scripted) -> Reference:
+    return Reference(Registry(server.host), "team/app", None, SUBJECT)
+
+
+def many(body: Callable[[int], object]) -> AbstractAsyncContextManager[Scripted]:
     """A server of pages without end, each with another address."""
     pages = iter(range(10**9))
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         number = next(pages)
         text = json.dumps(body(number))
-        return reply(200, text, Content_Type=kind, Link=f"<?page={number}>; rel=next").answer("")
+        return reply(200, text, Content_Type=OCI_INDEX, Link=f"<?page={number}>; rel=next").answer(
+            ""
+        )
 
-    return scripted(answer)  # type: ignore[return-value]
+    return scripted(answer)
 
 
-async def test_a_list_of_tags_without_an_end_is_given_up() -> None:
-    async with many(lambda number: {"tags": [f"t{number}"]}) as server, client_of(server) as client:
+async def test_a_list_without_an_end_is_given_up() -> None:
+    async with many(lambda number: {"manifests": []}) as server, client_of(server) as client:
         with pytest.raises(RegistryUnavailable, match=f"more than {PAGES_MAX} pages"):
-            await client.tags(Registry(server.host), "team/app")
+            await client.referrers(subject(server))
     assert len(server.requests) == PAGES_MAX
 
 
-async def test_more_tags_than_a_repository_can_have_are_given_up() -> None:
-    tags = [f"t{number}" for number in range(TAGS_MAX + 1)]
-    async with many(lambda _: {"tags": tags}) as server, client_of(server) as client:
-        with pytest.raises(RegistryUnavailable, match=f"more than {TAGS_MAX} tags"):
-            await client.tags(Registry(server.host), "team/app")
-    assert len(server.requests) == 1
-
-
 async def test_pages_that_are_large_together_are_given_up() -> None:
-    async with many(lambda n: {"tags": [str(n)] * 500_000}) as server, client_of(server) as client:
+    page = {"manifests": [], "more": "x" * 3 * 2**20}
+    async with many(lambda number: page) as server, client_of(server) as client:
         with pytest.raises(RegistryUnavailable, match="more bytes than a list has"):
-            await client.tags(Registry(server.host), "team/app")
+            await client.referrers(subject(server))
     assert len(server.requests) < 10
+
+
+async def test_pages_that_take_long_together_are_given_up() -> None:
+    clock = Clock()
+
+    def page(number: int) -> object:
+        clock.advance(SECONDS_MAX / 10)
+        return {"manifests": []}
+
+    async with many(page) as server, client_of(server, clock=clock) as client:
+        with pytest.raises(TimedOut, match="pages for more than 30 minutes"):
+            await client.referrers(subject(server))
+    assert len(server.requests) == 11
 
 
 async def test_more_referrers_than_an_image_can_have_are_given_up() -> None:
@@ -112,27 +134,24 @@ async def test_more_referrers_than_an_image_can_have_are_given_up() -> None:
         entries = [{"mediaType": OCI_MANIFEST, "digest": digest, "size": 1} for digest in named]
         return {"schemaVersion": 2, "manifests": entries}
 
-    async with many(page, OCI_INDEX) as server, client_of(server) as client:
-        ref = Reference(Registry(server.host), "team/app", None, SUBJECT)
+    async with many(page) as server, client_of(server) as client:
         with pytest.raises(RegistryUnavailable, match=f"more than {REFERRERS_MAX} referrers"):
-            await client.referrers(ref)
+            await client.referrers(subject(server))
     assert len(server.requests) == 2
 
 
 async def test_a_mirror_is_not_asked_for_lists_as_it_would_hide_what_it_has_not() -> None:
     async def empty(request: web.BaseRequest) -> web.StreamResponse:
-        return reply(200, '{"tags": [], "manifests": []}', Content_Type=OCI_INDEX).answer("")
+        return reply(200, '{"manifests": []}', Content_Type=OCI_INDEX).answer("")
 
     async def full(request: web.BaseRequest) -> web.StreamResponse:
         entry = {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(b"s")), "size": 1}
-        body = json.dumps({"tags": ["1"], "manifests": [entry]})
-        return reply(200, body, Content_Type=OCI_INDEX).answer("")
+        return reply(200, json.dumps({"manifests": [entry]}), Content_Type=OCI_INDEX).answer("")
 
     async with scripted(empty) as mirror, scripted(full) as origin:
         async with client_of(origin, mirror) as client:
-            ref = Reference(Registry(origin.host), "team/app", None, SUBJECT)
-            assert [each.digest for each in await client.referrers(ref)] == [Digest.of(b"s")]
-            assert await client.tags(ref.place, ref.repository) == ("1",)
+            found = await client.referrers(subject(origin))
+            assert [each.digest for each in found] == [Digest.of(b"s")]
         assert mirror.requests == []
 
 
