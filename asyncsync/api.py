@@ -173,7 +173,7 @@ async def plan(
         raise ConfigurationError(str(error)) from error
     if isinstance(images, str | os.PathLike):
         name = os.fspath(images)
-        data = await anyio.to_thread.run_sync(list_bytes, name)
+        data = await anyio.to_thread.run_sync(list_bytes, name, ends.from_)
         specs = lists.read(lists.decode(data, name), name, ends.from_)
     else:
         specs = lists.entries(images, ends.from_)
@@ -181,16 +181,20 @@ async def plan(
     return planning.part(whole, part) if part else whole
 
 
-def list_bytes(name: str) -> bytes:
+def list_bytes(name: str, layout: Layout | None = None) -> bytes:
     """What the file of a list holds, up to a byte more than a list may have. Blocks.
 
-    Raises ConfigurationError that says what to do.
+    Raises ConfigurationError that says what to do. `layout`: where the images are, and perhaps
+    their list as well.
     """
     try:
         with open(name, "rb") as file:
             return file.read(lists.LIST_BYTES_MAX + 1)
     except FileNotFoundError:
         why = f"There is no list {shown(name)}. Write one with an image a line, as nginx:1.27."
+        if layout and (other := Path(layout.path, name)).is_file():
+            there = f"but {shown(str(layout))} holds one. Name that: {shown(str(other))}."
+            why = f"There is no list {shown(name)}, {there}"
         if ":" in name:  # the name of an image, perhaps
             why += " An image itself goes in by stdin (LIST is -), or to a call in a list of them."
         raise ConfigurationError(why) from None

@@ -22,15 +22,15 @@ STDIN = "-"
 _DRAFT_MAX = 50  # characters of up to 4 bytes: a file's name has at most 255 bytes
 
 
-def list_text(name: str) -> str:
+def list_text(name: str, layout: Layout | None = None) -> str:
     """The text of the list `name`; `-` is stdin. Raises ListError, ConfigurationError."""
-    data = read_stdin() if name == STDIN else list_bytes(name)
+    data = read_stdin() if name == STDIN else list_bytes(name, layout)
     return lists.decode(data, name)
 
 
 def read_list(name: str, layout: Layout | None = None) -> tuple[ImageSpec, ...]:
     """The images of the list `name`; `-` is stdin. Raises ListError, ConfigurationError."""
-    return lists.read(list_text(name), name, layout)
+    return lists.read(list_text(name, layout), name, layout)
 
 
 def read_stdin(most: int = lists.LIST_BYTES_MAX + 1) -> bytes:

@@ -51,7 +51,7 @@ def run(ending: Ending, images: str, given: Given) -> int:
     ending.secrets = chosen.secrets
     if ending.page:
         ending.page.mask(ending.secrets, names=chosen.names)
-    text = files.list_text(images)
+    text = files.list_text(images, chosen.from_)
     plan = planned(lists.read(text, images, chosen.from_), [chosen.to], chosen.platforms)
     check_hosts(chosen.access, plan)
     if chosen.shard:

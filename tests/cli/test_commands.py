@@ -170,6 +170,26 @@ def test_a_missing_list_says_how_to_make_one() -> None:
     assert told.exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["plan", "sync"])
+@pytest.mark.parametrize("layout", ["export", "export.tar"])
+def test_a_list_that_is_missing_here_but_came_along_with_its_images_is_named(
+    command: str, layout: str
+) -> None:
+    args = (command, "--from", f"oci:{layout}", "--to", "r.example")
+    Path("export").mkdir()
+    Path("export.tar").touch()
+    for_nobody = "There is no list images.yaml. Write one with an image a line, as nginx:1.27.\n"
+    assert call(*args).stderr == for_nobody
+    Path("export/images.yaml").write_text("nginx:1.27\n")
+    told = call(*args)
+    assert told.exit_code == 2
+    there = (
+        "There is no list images.yaml, but oci:./export holds one. Name that: export/images.yaml.\n"
+    )
+    assert told.stderr == (there if layout == "export" else for_nobody)
+    assert call("plan", *args[1:], "export/images.yaml").exit_code == 0
+
+
 def test_an_image_in_place_of_a_list_is_told_where_it_belongs() -> None:
     told = call("sync", "nginx:1.27", "--to", "r.example")
     assert "An image itself goes in by stdin (LIST is -)" in told.stderr
