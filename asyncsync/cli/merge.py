@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from asyncsync.cli import values
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from asyncsync.cli.ending import Ending
 
-_FILE = click.Path(path_type=Path)
+_READ = values.Parsed("path", values.read)
+_WRITTEN = values.Parsed("path", values.written)
 
 
 @click.command(short_help="Tell the reports of several runs as one.")
-@click.argument("reports", metavar="[REPORT]...", nargs=-1, type=_FILE)
+@click.argument("reports", metavar="[REPORT]...", nargs=-1, type=_READ)
 @click.option(
     "--plan",
     "plan_file",
     metavar="FILE",
-    type=_FILE,
+    type=_READ,
     help="What plan --output json wrote: an image that no report tells of is not in place.",
 )
 @click.option(
     "--failed-list",
     metavar="PATH",
-    type=_FILE,
+    type=_WRITTEN,
     help="Write every image that is not in place, as a list for the next run.",
 )
-@click.option("--report", metavar="PATH", type=_FILE, help="Write the merged JSON there.")
+@click.option("--report", metavar="PATH", type=_WRITTEN, help="Write the merged JSON there.")
 @click.option(
     "--output",
     type=click.Choice(["table", "json"]),

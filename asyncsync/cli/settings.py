@@ -124,9 +124,10 @@ def settings(
         limit_rate=given["limit_rate"],
         access=_access(given, proxies or {}),
         succeeded_log=pick(
-            given["succeeded_log"], "ASYNCSYNC_SUCCEEDED_LOG", Path, Path("succeeded.log")
+            given["succeeded_log"], "ASYNCSYNC_SUCCEEDED_LOG", values.written, Path("succeeded.log")
         ),
-        failed_list=given["failed_list"] or variable(variables, "ASYNCSYNC_FAILED_LIST", Path),
+        failed_list=given["failed_list"]
+        or variable(variables, "ASYNCSYNC_FAILED_LIST", values.written),
         report=given["report"],
         output=given["output"],
         quiet=given["quiet"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from asyncsync.cli.settings import Given
 
-_FILE = click.Path(path_type=Path)
+_FILE = values.Parsed("path", values.written)
 
 
 @click.command(short_help="Copy the images of a list.")

@@ -26,6 +26,7 @@ _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(|[kKMG]|[KMG]i)B(?:/s)?")
 _BITS = re.compile(r"[0-9.]+ ?(?:[kKMGmg]i?)?(?:b|bits?|bps)(?:/s)?")
 _BYTES = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3,
           "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}  # fmt: skip
+_NAMED_SO = "write ./- for a file of that name"
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -78,6 +79,20 @@ def folder(text: str) -> Path:
     if not name:
         raise ValueError("the folder has no name")
     return Path(name)
+
+
+def written(text: str) -> Path:
+    """Read the name of a file to write."""
+    if text == "-":
+        raise ValueError(f"'-' is no file, and stdout carries the results; {_NAMED_SO}")
+    return Path(text)
+
+
+def read(text: str) -> Path:
+    """Read the name of a file to read."""
+    if text == "-":
+        raise ValueError(f"'-' is no file, and stdin is not read here; {_NAMED_SO}")
+    return Path(text)
 
 
 def host(text: str) -> str:

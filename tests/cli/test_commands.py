@@ -239,6 +239,9 @@ def test_no_destination_says_how_to_name_one(command: str) -> None:
         ("--succeeded-log", "none/file"),
         ("--failed-list", "."),
         ("--report", "none/file"),
+        ("--succeeded-log", "-"),
+        ("--failed-list", "-"),
+        ("--report", "-"),
         ("--report", "succeeded.log"),
         ("--succeeded-log", "images.yaml"),
         ("--report", "images.yaml"),
@@ -258,6 +261,17 @@ def test_a_wrong_command_is_a_message_and_touches_nothing(args: tuple[str, ...])
     assert SECRET not in told.stderr
     assert os.listdir() == ["images.yaml"]
     assert Path("images.yaml").read_text() == "nginx:1.27\n"
+
+
+def test_a_file_called_as_stdin_and_stdout_are_is_written_where_its_folder_is_named() -> None:
+    write("# nothing\n")
+    files = ("--succeeded-log", "./-", "--failed-list", "left/-", "--report", "right/-")
+    for folder in ("left", "right"):
+        Path(folder).mkdir()
+    assert call(*SYNC, *files).exit_code == 0
+    assert all(Path(name).is_file() for name in ("-", "left/-", "right/-"))
+    told = call(*SYNC, "--report", "-")
+    assert "stdout carries the results; write ./- for a file of that name" in told.stderr
 
 
 @pytest.mark.parametrize(
@@ -313,7 +327,9 @@ def test_a_host_that_is_no_part_of_the_list_may_be_told_of(args: tuple[str, ...]
         ("ASYNCSYNC_TIMEOUT", "soon"),
         ("ASYNCSYNC_CLEAN", "2"),
         ("ASYNCSYNC_SUCCEEDED_LOG", "none/file"),
+        ("ASYNCSYNC_SUCCEEDED_LOG", "-"),
         ("ASYNCSYNC_FAILED_LIST", "none/file"),
+        ("ASYNCSYNC_FAILED_LIST", "-"),
         ("ASYNCSYNC_LOG_FORMAT", "xml"),
     ],
 )

@@ -176,6 +176,19 @@ def test_nothing_to_merge_says_what_to_name() -> None:
     assert "Name the reports to merge" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "args", [("-",), ("--plan", "-"), ("1.json", "--failed-list", "-"), ("1.json", "--report", "-")]
+)
+def test_what_stdin_and_stdout_are_called_is_refused(args: tuple[str, ...]) -> None:
+    write("1.json", outcome("nginx:1", 1))
+    Path("-").write_text(Path("1.json").read_text())
+    told = call("merge", *args)
+    assert told.exit_code == 2
+    assert told.stderr.endswith("write ./- for a file of that name\n")
+    assert Path("-").read_text() == Path("1.json").read_text()
+    assert call("merge", "./-").exit_code == 0
+
+
 def test_a_file_that_cannot_be_written_is_named_and_all_the_rest_is_told() -> None:
     write("ok.json", outcome("a:1", 1))
     done = call("merge", "ok.json", "--report", "/dev/full", "--failed-list", "failed.yaml")
