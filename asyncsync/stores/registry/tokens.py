@@ -99,10 +99,21 @@ class Tokens:
                 if grant is None:
                     raise self._failure(answer, wanted)
             self.seen.append(grant.token)
-            self._kept[wanted] = (grant.token, asked_at + grant.seconds)
+            self._keep(wanted, grant.token, asked_at + grant.seconds)
             return grant.token
 
         return await self._flights[wanted].join(fetch)
+
+    def _keep(self, wanted: Wanted, token: str, until: float) -> None:
+        """Keep it, and none that has ended: a run may be about many repositories."""
+        self._flights.pop(wanted, None)  # whoever waits there has it, and nobody else comes
+        self._kept.pop(wanted, None)
+        self._kept[wanted] = token, until
+        while self._kept:  # those of one server live equally long: the first one ends first
+            first, (_, ends) = next(iter(self._kept.items()))
+            if ends > self._clock():
+                return
+            del self._kept[first]
 
     def drop(self, wanted: Wanted, token: str) -> None:
         """Forget `token`, which the registry no longer takes; a newer one stays."""

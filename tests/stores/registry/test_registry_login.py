@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.client import RegistryClient
+from asyncsync.stores.registry.tokens import Wanted
 
 ALICE = Credential("alice", password="c4nary-s3cret")
 
@@ -177,6 +179,19 @@ async def test_a_token_is_renewed_before_it_ends() -> None:
             await client.resolve(image(server))
     assert len(server.seen("GET", "/token")) == 2
     assert len(server.seen("HEAD")) == 4  # one challenge in all
+
+
+async def test_tokens_that_have_ended_are_not_kept() -> None:
+    clock = Clock()
+    async with scripted(TokenRegistry()) as server, asking(server, clock=clock) as client:
+        for number in range(20):
+            await client.resolve(image(server, f"team/app{number}"))
+            clock.now += 100
+        gc.collect()
+        wanted = [each for each in gc.get_objects() if isinstance(each, Wanted)]
+        kept = [each for each in wanted if each.at.authority == server.host]
+    assert len(kept) == 3  # of 270 seconds each
+    assert len(server.seen("GET", "/token")) == 20
 
 
 async def test_a_token_that_the_registry_no_longer_takes_is_renewed_once() -> None:
