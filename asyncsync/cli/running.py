@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from asyncsync.cli.output import Output
 from asyncsync.cli.settings import Given, Settings, check_hosts, how_to_log, settings
 from asyncsync.cli.telling import Telling
 from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.place import Layout
 from asyncsync.planning import part
 from asyncsync.planning import plan as planned
 from asyncsync.reporting.failed_list import wrote
@@ -97,13 +99,23 @@ def _check(chosen: Settings, images: str, *, ours: bool) -> None:
     `ours`: the list was written by an earlier run, and may be replaced by what is left of it.
     """
     read = {} if images == files.STDIN else {Path(os.path.realpath(images)): "the list itself"}
-    taken = {} if ours else {**read}
+    taken = dict(_of_layouts(chosen)) | ({} if ours else read)
     if chosen.failed_list:  # `sync todo --failed-list todo` is a loop that ends
         files.check_writable("--failed-list", chosen.failed_list, taken)
     taken = read | taken
     files.check_writable("--succeeded-log", chosen.succeeded_log, taken)
     if chosen.report:
         files.check_writable("--report", chosen.report, taken)
+
+
+def _of_layouts(chosen: Settings) -> Iterator[tuple[Path, str]]:
+    """The files without which a layout is none, and what they are: a list written there ends it."""
+    for place in (chosen.from_, chosen.to.place):
+        if isinstance(place, Layout) and place.is_tar:
+            yield Path(os.path.realpath(place.path)), str(place)
+        elif isinstance(place, Layout):
+            for name in ("index.json", "oci-layout"):
+                yield Path(os.path.realpath(place.path), name), f"a part of {place}"
 
 
 def _carry_out(

@@ -263,6 +263,27 @@ def test_a_wrong_command_is_a_message_and_touches_nothing(args: tuple[str, ...])
     assert Path("images.yaml").read_text() == "nginx:1.27\n"
 
 
+@pytest.mark.parametrize("option", ["--succeeded-log", "--failed-list", "--report"])
+@pytest.mark.parametrize(
+    ("ends", "file", "told"),
+    [
+        (("--to", "oci:export.tar"), "export.tar", "oci:./export.tar"),
+        (("--to", "oci:export"), "export/index.json", "a part of oci:./export"),
+        (("--from", "oci:export", "--to", "r.example"), "export/oci-layout", "a part of oci:./ex"),
+    ],
+)
+def test_no_file_is_written_over_a_layout(
+    option: str, ends: tuple[str, ...], file: str, told: str
+) -> None:
+    write("nginx:1\n")
+    Path("export").mkdir(exist_ok=True)
+    Path(file).write_text("as it was")
+    ended = call("sync", *ends, option, file)
+    assert ended.exit_code == 2
+    assert f"{option} {file} is {told}" in ended.stderr
+    assert Path(file).read_text() == "as it was"
+
+
 def test_a_file_called_as_stdin_and_stdout_are_is_written_where_its_folder_is_named() -> None:
     write("# nothing\n")
     files = ("--succeeded-log", "./-", "--failed-list", "left/-", "--report", "right/-")
