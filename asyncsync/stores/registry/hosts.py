@@ -49,9 +49,16 @@ def proxy_of(scheme: str, proxies: Mapping[str, str]) -> URL | None:
     text = proxies.get(scheme) or proxies.get("all")
     if not text:
         return None
-    proxy = URL(text if _HAS_SCHEME.match(text) else f"http://{text}")
+    try:
+        proxy = URL(text if _HAS_SCHEME.match(text) else f"http://{text}")
+        _ = proxy.port
+    except ValueError:  # its text may hold a password, here and below
+        raise ConfigurationError(
+            f"the proxy for {scheme} is at no address: write http://host:port, and in its login "
+            "what is no letter or digit as in URLs (/ is %2F)"
+        ) from None
     if proxy.scheme not in ("http", "https") or not proxy.host:
-        raise ConfigurationError(  # its text may hold a password
+        raise ConfigurationError(
             f"the proxy for {scheme} is a {proxy.scheme} proxy; only http and https are spoken"
         )
     if not is_host(proxy.raw_host or ""):

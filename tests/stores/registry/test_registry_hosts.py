@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,13 @@ def test_a_proxy_at_a_host_that_cannot_be_one_is_told_without_its_password() -> 
     with pytest.raises(ConfigurationError, match="cannot be one") as caught:
         proxy_for(URL("https://r.example/"), {"https": "http://user:s3cret@p..example:3128"})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[bad", "p.example:99999", "p.example:abc", "u:s3cret@", "u:s3cret/w@p.example"]
+)
+def test_a_proxy_that_has_no_address_is_told_without_its_password(text: str) -> None:
+    for proxy in (text, f"http://{text}"):
+        with pytest.raises(ConfigurationError, match="write http://host:port") as caught:
+            proxy_for(URL("https://r.example/"), {"https": proxy})
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
