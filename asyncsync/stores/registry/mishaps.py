@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
+from yarl import URL
 
 from asyncsync.model.errors import CopyError, RegistryUnavailable, TimedOut, TlsError, Where
 from asyncsync.model.foreign import shown
@@ -21,6 +22,14 @@ _PERHAPS_TLS = "If it speaks TLS, leave out --plain-http {}; else see what it is
 _PERHAPS_PLAIN = (
     "If it is meant to speak none: --plain-http {}, and for an engine insecure-registries in its "
     "daemon.json (podman: insecure in registries.conf), or no engine: --via direct."
+)
+
+_CHECK_PROXY = (
+    "Check the proxy that HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names who needs none."
+)
+_PROXY_BY_TLS = (
+    " One that speaks no TLS itself is written with http://; --ca-file FILE trusts the CA of one "
+    "that does."
 )
 
 
@@ -37,31 +46,26 @@ class Dripping(TimeoutError):
 
 @contextmanager
 def asking(
-    at: str, where: Where, *, idle_seconds: float, connect_seconds: float, said_plain: bool = False
+    at: str,
+    where: Where,
+    *,
+    idle_seconds: float,
+    connect_seconds: float,
+    said_plain: bool = False,
+    proxy: URL | None = None,
 ) -> Iterator[None]:
     """Turn what goes wrong on the way to `at` (host and port) into our errors.
 
     Most specific first: aiohttp's timeouts are connection errors too. Where an exception's text
     holds bytes of the other side, it is hidden: they may be our own secrets, sent back.
-    `said_plain`: it is asked without TLS because the user says that it speaks none.
+    `said_plain`: it is asked without TLS because the user says that it speaks none. `proxy`: who is
+    asked in its place.
     """
     try:
         yield
-    except aiohttp.ClientConnectorDNSError as error:
-        known = isinstance(error.os_error, socket.gaierror)
-        final = known and error.os_error.errno == socket.EAI_NONAME
-        what = f"the name of {at} cannot be resolved ({_reason(error.os_error)})"
-        raise RegistryUnavailable(what, where, transient=not final).being_away() from error
-    except aiohttp.ClientProxyConnectionError as error:
-        what = f"the proxy before {at} does not answer ({_reason(error.os_error)})"
-        raise RegistryUnavailable(what, where, transient=True) from error
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise TlsError(
-            f"{at} shows a certificate that is not trusted here "
-            f"({_verdict(error.certificate_error)})",
-            where,
-        ) from error
     except aiohttp.ClientConnectorError as error:  # TLS errors too
+        if proxy and (error.host, error.port) == (proxy.raw_host, proxy.port):
+            raise _proxy_fails(error, at, where, proxy) from error
         raise _unreachable(error, at, where) from error
     except aiohttp.ConnectionTimeoutError as error:
         what = f"{at} took no connection within {connect_seconds:.0f} s"
@@ -76,7 +80,8 @@ def asking(
         raise TimedOut(f"{at} did not answer in time", where, transient=True) from error
     except aiohttp.ClientHttpProxyError as error:
         what = f"the proxy before {at} answered {error.status}"
-        raise RegistryUnavailable(what, where, transient=error.status >= 500) from None
+        failed = RegistryUnavailable(what, where, transient=error.status >= 500)
+        raise failed.advising("" if failed.transient else _CHECK_PROXY) from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
         failed = RegistryUnavailable(f"{at} sent something that is no HTTP", where)
         raise failed.advising(_PERHAPS_TLS.format(at) if said_plain else "") from None
@@ -97,7 +102,27 @@ def speaks_no_tls(error: BaseException | None) -> bool:
     return isinstance(inner, ConnectionResetError)
 
 
+def _proxy_fails(
+    error: aiohttp.ClientConnectorError, at: str, where: Where, proxy: URL
+) -> CopyError:
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        what, transient = f"the proxy before {at} does not answer ({_reason(error.os_error)})", True
+    else:
+        failed = _unreachable(error, f"the proxy before {at}", where)
+        what, transient = failed.what, failed.transient
+    advice = f"{_CHECK_PROXY}{_PROXY_BY_TLS if proxy.scheme == 'https' else ''}"
+    return RegistryUnavailable(what, where, transient).advising(advice)
+
+
 def _unreachable(error: aiohttp.ClientConnectorError, at: str, where: Where) -> CopyError:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        known = isinstance(error.os_error, socket.gaierror)
+        final = known and error.os_error.errno == socket.EAI_NONAME
+        what = f"the name of {at} cannot be resolved ({_reason(error.os_error)})"
+        return RegistryUnavailable(what, where, transient=not final).being_away()
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = _verdict(error.certificate_error)
+        return TlsError(f"{at} shows a certificate that is not trusted here ({why})", where)
     match error.os_error:
         case AddressRefused() as refused:
             return CopyError(f"{where.registry} sends us to {at}, {refused}: refused", where)

@@ -190,7 +190,14 @@ class Wire:
         # A proxy waits for its own connection, and may say nothing meanwhile.
         connect = 2 * secs if proxy else CONNECT_SECONDS
         with (
-            asking(at, where, idle_seconds=secs, connect_seconds=connect, said_plain=plain),
+            asking(
+                at,
+                where,
+                idle_seconds=secs,
+                connect_seconds=connect,
+                said_plain=plain,
+                proxy=proxy,
+            ),
             # A body of gigabytes has no bound but its mover's, who sees it move.
             fail_after(None if sends else max(REQUEST_SECONDS, 2 * secs)),
         ):

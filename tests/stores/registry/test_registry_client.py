@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import socket
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -594,6 +596,46 @@ async def test_a_proxy_that_refuses_is_told() -> None:
             with pytest.raises(RegistryUnavailable, match=r"proxy before r\.example") as caught:
                 await client.resolve(Reference.parse("r.example/team/app:1"))
     assert "c4nary" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.advice().startswith("Check the proxy that HTTPS_PROXY or HTTP_PROXY names")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("proxy", "what"),
+    [
+        ("https://u:c4nary@{plain}", "the proxy before r.example speaks no TLS"),
+        ("https://u:c4nary@{secure}", "the proxy before r.example shows a certificate that is not"),
+        ("http://u:c4nary@{nobody}", "the proxy before r.example does not answer"),
+        ("http://u:c4nary@p.example", "the name of the proxy before r.example cannot be resolved"),
+    ],
+)
+async def test_a_proxy_that_cannot_be_asked_is_told_and_not_the_registry_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str, what: str, scheme: str
+) -> None:
+    real = socket.getaddrinfo
+
+    def resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host == "p.example":
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+    plain_http = frozenset({"r.example"} if scheme == "http" else ())
+    async with (
+        scripted(always(manifest_answer)) as plain,
+        scripted(always(manifest_answer), tls=self_signed(tmp_path).context) as secure,
+    ):
+        url = proxy.format(plain=plain.host, secure=secure.host, nobody=nobody)
+        access = Access(plain_http=plain_http, proxies={scheme: url})
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(RegistryUnavailable, match=f"^{what}") as caught:
+                await client.resolve(Reference.parse("r.example/team/app:1"))
+    assert "c4nary" not in "".join(traceback.format_exception(caught.value))
+    advice = caught.value.advice()
+    assert advice.startswith("Check the proxy that HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names")
+    assert ("is written with http://" in advice) is proxy.startswith("https")
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/token"])
