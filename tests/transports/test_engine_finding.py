@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from scripted import scripted
+from scripted import scripted, self_signed
 
 from asyncsync.model.errors import ConfigurationError, EngineUnavailable
 from asyncsync.transports.engine import connected
@@ -145,6 +145,26 @@ def test_why_a_connection_failed_is_said_in_words(error: OSError, words: str) ->
     outer = LookupError("the library's own")
     outer.__cause__ = error
     assert words in reason(outer)
+
+
+async def test_an_engine_that_nobody_here_trusts_is_told_so(tmp_path: Path) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        raise AssertionError
+
+    async with scripted(answer, tls=self_signed(tmp_path).context) as server:
+        with pytest.raises(EngineUnavailable, match=r"is not trusted: self.signed certificate"):
+            async with connected(f"https://{server.host}"):
+                raise AssertionError
+
+
+async def test_what_answers_as_no_engine_does_is_told_in_words_alone() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(text="a page")
+
+    async with scripted(answer) as server:
+        with pytest.raises(EngineUnavailable, match=r"no engine \(the engine's answer is not read"):
+            async with connected(f"tcp://{server.host}"):
+                raise AssertionError
 
 
 async def test_what_answers_but_is_no_engine_is_told_so() -> None:

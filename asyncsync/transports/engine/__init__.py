@@ -35,8 +35,9 @@ async def connected(
 def _why(fault: Fault) -> str:
     match fault:
         case Refused(status=status, text=text):
-            said = f": {shown(text, limit=200)}" if text.strip() else ""
-            return f"what answers refuses, or is no engine ({status}{said})"
+            said = shown(text, limit=200)
+            told = ": ".join(filter(None, (str(status or ""), said)))  # 0 is ours, and no status
+            return f"what answers refuses, or is no engine ({told})"
         case Lost():
             return reason(fault)
     return str(fault)

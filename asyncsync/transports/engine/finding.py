@@ -120,6 +120,8 @@ def reason(error: BaseException) -> str:
     """Why a connection failed, in words; foreign exceptions carry them at different depths."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, aiohttp.ClientConnectorCertificateError):  # is one, without its words
+            cause = cause.certificate_error
         match cause:
             case ssl.SSLCertVerificationError():
                 return f"its certificate is not trusted: {shown(cause.verify_message)}"
