@@ -93,12 +93,21 @@ def test_a_context_that_cannot_be_used_is_one_clear_message(
         find({"HOME": str(tmp_path)})
 
 
+def test_a_config_that_cannot_be_read_is_told_in_the_system_s_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"cannot be read: Not a directory$"):
+        find({"DOCKER_CONFIG": str(tmp_path / "file")})
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "docker.sock",
         "tcp://",
         "tcp://[::1",
+        "tcp://h:99999",
+        "tcp://h:port",
+        "tcp://:2375",
         "ftp://h",
         "",
         "ssh://h",
@@ -145,6 +154,18 @@ def test_why_a_connection_failed_is_said_in_words(error: OSError, words: str) ->
     outer = LookupError("the library's own")
     outer.__cause__ = error
     assert words in reason(outer)
+
+
+async def test_an_engine_whose_name_nobody_knows_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def resolve(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(EngineUnavailable, match="its name cannot be resolved"):
+        async with connected("tcp://engine.example:2375"):
+            raise AssertionError
 
 
 async def test_an_engine_that_nobody_here_trusts_is_told_so(tmp_path: Path) -> None:

@@ -85,14 +85,15 @@ def open_client(endpoint: Endpoint) -> aiodocker.Docker:
     """
     try:
         address = urlsplit(endpoint.url)
-    except ValueError:  # tcp://[::1
+        _ = address.port
+    except ValueError:  # tcp://[::1, tcp://host:99999
         raise _no_address(endpoint.url) from None
     match address.scheme:
         case "unix":
             # No limit on sockets: a worker that waits for one while it holds another would hang.
             unix = aiohttp.UnixConnector(address.path, limit=0)
             return _client("unix://localhost", unix)
-        case "tcp" | "http" | "https" if address.netloc:
+        case "tcp" | "http" | "https" if address.hostname:
             context = _ssl(endpoint)
             scheme = "https" if context or address.scheme == "https" else "http"
             tcp = aiohttp.TCPConnector(ssl=context or True, limit=0)
@@ -120,8 +121,11 @@ def reason(error: BaseException) -> str:
     """Why a connection failed, in words; foreign exceptions carry them at different depths."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, aiohttp.ClientConnectorCertificateError):  # is one, without its words
+        # aiohttp's are of the system's and of ssl's kinds, without what these say.
+        if isinstance(cause, aiohttp.ClientConnectorCertificateError):
             cause = cause.certificate_error
+        elif isinstance(cause, aiohttp.ClientConnectorError):
+            cause = cause.os_error
         match cause:
             case ssl.SSLCertVerificationError():
                 return f"its certificate is not trusted: {shown(cause.verify_message)}"
@@ -196,4 +200,5 @@ def _json(path: Path, missing: object) -> object:
     except FileNotFoundError:
         return missing
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {shown(str(error))}") from error
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ConfigurationError(f"{path} cannot be read: {shown(why)}") from error
