@@ -21,7 +21,13 @@ from yarl import URL
 
 from asyncsync.credentials import user_home
 from asyncsync.model.access import Access
-from asyncsync.model.errors import ConfigurationError, TlsError, Where
+from asyncsync.model.errors import (
+    ConfigurationError,
+    CopyError,
+    RegistryUnavailable,
+    TlsError,
+    Where,
+)
 from asyncsync.model.foreign import shown
 from asyncsync.model.place import Registry
 from asyncsync.stores.registry.mishaps import speaks_no_tls
@@ -37,6 +43,10 @@ _TRUST = (
 )
 # No option helps: whoever names an address names its scheme.
 _NO_TLS = "It is where {registry} sends us, by https: whoever runs {registry} can correct that."
+_REACH = (
+    "It is where {registry} sends us: check that {host} is up and reachable from here, too, then "
+    "run it again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +111,13 @@ class Elsewhere:
     async def context(self, url: URL) -> AsyncIterator[ssl.SSLContext | None]:
         """The context for the host of `url`; None where it has nothing of its own.
 
-        A TlsError that leaves the block advises about that host, and not about the registry.
+        What fails within the block advises about that host, and not about the registry.
         """
         host, registry = url.host_port_subcomponent or "", self._registry.host
         try:
             yield await self._context(host) if url.scheme == "https" else None
-        except TlsError as error:
-            if host != registry:
-                advice = _NO_TLS if speaks_no_tls(error.__cause__) else _TRUST
+        except (TlsError, RegistryUnavailable) as error:
+            if host != registry and (advice := _advice(error)):
                 error.advising(advice.format(host=host, registry=registry))
             raise
 
@@ -123,6 +132,13 @@ class Elsewhere:
             look = partial(context_for, place, self._access, named_by=self._registry)
             self._contexts[host] = await to_thread.run_sync(look)
         return self._contexts[host]
+
+
+def _advice(error: CopyError) -> str:
+    """What helps where a registry sends us and nobody answers whom we trust."""
+    if isinstance(error, TlsError):
+        return _NO_TLS if speaks_no_tls(error.__cause__) else _TRUST
+    return "" if error.advised else _REACH  # of a proxy, say
 
 
 def _own(place: Registry, folders: Sequence[Path]) -> _Own:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from scripted import Certificate, Scripted, manifest_answer, scripted, self_sign
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
 from asyncsync.model.digest import Digest
-from asyncsync.model.errors import TlsError, Where
+from asyncsync.model.errors import RegistryUnavailable, TlsError, Where
 from asyncsync.model.place import Registry
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.certificates import certificate_folders, context_for
@@ -197,9 +198,12 @@ async def test_a_token_is_asked_of_an_insecure_host_as_its_images_are(
 
 @asynccontextmanager
 async def sending_us(
-    kind: str, registrys: Certificate, others: Certificate | None
+    kind: str, registrys: Certificate, others: Certificate | None, nobody: str = ""
 ) -> AsyncIterator[tuple[str, str]]:
-    """The hosts of a registry, and of where it sends us by https for its blobs or its tokens."""
+    """The hosts of a registry, and of where it sends us by https for its blobs or its tokens.
+
+    `nobody`: it sends us there in place of to a server.
+    """
     there = ""
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -214,8 +218,9 @@ async def sending_us(
         scripted(sent, tls=others and others.context) as other,
         scripted(answer, tls=registrys.context) as server,
     ):
-        there = f"https://{other.host}"
-        yield server.host, other.host
+        host = nobody or other.host
+        there = f"https://{host}"
+        yield server.host, host
 
 
 @pytest.mark.parametrize("trusted", ["registry", "store", "nobody"])
@@ -260,6 +265,24 @@ async def test_where_a_registry_sends_us_by_https_to_whom_speaks_none_it_is_told
             await client.config(Reference.parse(f"{registry}/a@{Digest.of(b'{}')}"))
     assert caught.value.advice() == (
         f"It is where {registry} sends us, by https: whoever runs {registry} can correct that."
+    )
+
+
+@pytest.mark.parametrize("kind", ["blobs", "tokens"])
+async def test_where_a_registry_sends_us_to_whom_nobody_reaches_that_one_is_to_be_looked_at(
+    servers: Certificate, kind: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+    async with (
+        sending_us(kind, servers, None, nobody) as (registry, there),
+        RegistryClient(Access(ca_file=servers.file), Credentials(environ={})) as client,
+    ):
+        with pytest.raises(RegistryUnavailable, match=f"nothing listens at {there}") as caught:
+            await client.config(Reference.parse(f"{registry}/a@{Digest.of(b'{}')}"))
+    assert caught.value.advice() == (
+        f"It is where {registry} sends us: check that {there} is up and reachable from here, too, "
+        "then run it again."
     )
 
 
