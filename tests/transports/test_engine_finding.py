@@ -82,6 +82,7 @@ def test_docker_host_with_tls_takes_its_certificates_from_the_cert_path(tmp_path
         ("{", "config.json cannot be read"),
         ('{"currentContext": "gone"}', "'gone' does not exist"),
         ('{"currentContext": "gone\\u001b[31m"}', r"'gone \[31m' does not exist"),
+        ('{"currentContext": "\\ud800"}', "does not exist"),
     ],
 )
 def test_a_context_that_cannot_be_used_is_one_clear_message(

@@ -177,7 +177,7 @@ def _current_context(config: Path) -> str | None:
 
 def _context(config: Path, name: str) -> Endpoint:
     # The folder's name is the hash of the context's (docker/cli, context store).
-    folder = hashlib.sha256(name.encode()).hexdigest()
+    folder = hashlib.sha256(name.encode(errors="replace")).hexdigest()
     meta = config / "contexts" / "meta" / folder / "meta.json"
     match _json(meta, missing=None):
         case None:
