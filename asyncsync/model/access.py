@@ -6,10 +6,12 @@ import base64
 import html
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from urllib.parse import quote, quote_plus, unquote
 
 from asyncsync.model.errors import ConfigurationError
@@ -36,7 +38,7 @@ class Access:
 
     plain_http: Collection[str] = frozenset()
     ca_file: Path | None = None
-    proxies: Mapping[str, str] = field(default_factory=dict)
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # with their passwords
     insecure: Collection[str] = frozenset()
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -44,6 +46,7 @@ class Access:
         # Frozen: a value is normalised once, here.
         object.__setattr__(self, "plain_http", _hosts("plain_http", self.plain_http))
         object.__setattr__(self, "insecure", _hosts("insecure", self.insecure))
+        self._check_kinds()
         mirrors: dict[str, tuple[str, ...]] = {}
         for host, urls in self.mirrors.items():
             try:
@@ -55,6 +58,17 @@ class Access:
                 self._check_plain(named, url)
             mirrors[named] = tuple(dict.fromkeys((*mirrors.get(named, ()), *read)))
         object.__setattr__(self, "mirrors", mirrors)
+
+    def _check_kinds(self) -> None:
+        """Raise ConfigurationError, which shows no value: a proxy's holds a password."""
+        if not isinstance(self.ca_file, str | os.PathLike | None):
+            raise ConfigurationError("ca_file is the path of a PEM file")
+        if not _are_all(str, self.proxies):
+            raise ConfigurationError("proxies is as {'https': 'http://proxy.example:3128'}")
+        if not _are_all(list | tuple, self.mirrors) or not all(
+            isinstance(url, str) for urls in self.mirrors.values() for url in urls
+        ):
+            raise ConfigurationError("mirrors is as {'docker.io': ('https://mirror.example',)}")
 
     def _check_plain(self, named: str, url: str) -> None:
         host = mirror_host(url)
@@ -75,6 +89,13 @@ class Access:
             if password and scheme != "no":  # `no` is a list of hosts
                 found += (password, *Credential(unquote(user), unquote(password)).secrets)
         return tuple(dict.fromkeys(found))
+
+
+def _are_all(kind: type | UnionType, given: object) -> bool:
+    """Whether it is a mapping of texts to values of this kind."""
+    return isinstance(given, Mapping) and all(
+        isinstance(key, str) and isinstance(value, kind) for key, value in given.items()
+    )
 
 
 def _hosts(option: str, given: object) -> frozenset[str]:
@@ -147,6 +168,8 @@ class Credential:
 
     def __post_init__(self) -> None:
         for text in (self.username, self.password, self.identity_token, self.registry_token):
+            if not isinstance(text, str):  # an unset variable is None
+                raise ConfigurationError("A login is made of texts: Credential('user', 'password')")
             try:
                 text.encode(errors=AS_GIVEN)
             except UnicodeEncodeError:

@@ -8,6 +8,7 @@ import pytest
 
 from asyncsync.model.access import Access, Credential
 from asyncsync.model.errors import ConfigurationError
+from asyncsync.settings import Settings
 
 SECRET = "pass&word<1>??>"
 
@@ -41,6 +42,39 @@ def test_a_secret_is_known_in_each_form_in_which_a_server_can_send_it_back(form:
 
 def test_nobody_has_no_secrets() -> None:
     assert Credential(username="u").secrets == ()
+
+
+@pytest.mark.parametrize("texts", [("u", None), (None, "p"), (b"u", "p"), ("u", "p", None)])
+def test_a_login_that_is_no_text_as_of_an_unset_variable_is_refused(texts: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^A login is made of texts: Credential\("):
+        Credential(*texts)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("ca_file", 3),
+        ("ca_file", b"ca.pem"),
+        ("proxies", f"http://u:{SECRET}@proxy.example"),
+        ("proxies", {"https": None}),
+        ("proxies", [("https", SECRET)]),
+        ("mirrors", None),
+        ("mirrors", ["docker.io=https://mirror.example"]),
+        ("mirrors", {"docker.io": "https://mirror.example"}),
+        ("mirrors", {"docker.io": [None]}),
+        ("mirrors", {3: ["https://mirror.example"]}),
+    ],
+)
+def test_what_an_access_does_not_take_is_told_with_what_it_takes(option: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{option} is ") as caught:
+        Access(**{option: value})
+    assert SECRET not in str(caught.value)
+
+
+def test_an_access_shows_no_password_of_a_proxy_in_its_repr() -> None:
+    access = Access(proxies={"https": f"http://u:{SECRET}@proxy.example"})
+    assert SECRET not in repr(access)
+    assert SECRET not in repr(Settings(access=access))
 
 
 def test_registries_are_reached_over_tls_and_without_proxy_unless_asked() -> None:
