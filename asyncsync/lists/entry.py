@@ -114,7 +114,7 @@ def _slip(text: str) -> _Slip | None:
 
 
 def _second(text: str, offset: int) -> _Slip:
-    what = f"one image a line, but {quoted(text[offset:])} follows {quoted(text[:offset])}"
+    what = f"one image a line, but {quoted(text[offset:])} follows {quoted(text[:offset].rstrip())}"
     return _Slip(what, offset, "Put a second image on a line of its own, a remark after ' #'")
 
 

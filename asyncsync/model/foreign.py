@@ -56,13 +56,21 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def quoted(text: str) -> str:
-    """Return `text` in quotes, safe to show inside a sentence, shortened where it is long."""
-    return f"'{_one_line(text, QUOTED_MAX)}'"
+    """Return `text` in quotes, safe to show inside a sentence, shortened where it is long.
+
+    Each sign of it can be seen, blanks at its ends and a byte order mark, too: it may be the one
+    that is wrong.
+    """
+    seen = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: QUOTED_MAX + 1])
+    return f"'{_shortened(seen, QUOTED_MAX)}'"
 
 
 def _one_line(text: str, limit: int) -> str:
     text = text[: limit * 40]  # a megabyte is not worth cleaning for the few characters we show
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return _shortened(" ".join("".join(c if c.isprintable() else " " for c in text).split()), limit)
+
+
+def _shortened(line: str, limit: int) -> str:
     # A runner looks for `##[` in the whole line, and for `::` only where the line begins.
     line = line.replace("##[", "## [")
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -51,6 +51,20 @@ def test_harmless_text_stays_and_the_rest_becomes_harmless(text: str, line: str)
     assert shown(text) == line
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (" r.example", "' r.example'"),
+        ("\ufeffr.example\u200b", r"'\ufeffr.example\u200b'"),
+        ("two\nlines\x1b[0m\xa0", r"'two\nlines\x1b[0m\xa0'"),
+        ("Zürich 東京", "'Zürich 東京'"),
+        ("\n" * 99, "'" + r"\n" * 49 + "\\…'"),
+    ],
+)
+def test_in_a_quotation_every_sign_is_seen(text: str, seen: str) -> None:
+    assert quoted(text) == seen
+
+
 secrets = st.text(st.sampled_from("abcXYZ019"), min_size=4, max_size=30)
 
 

@@ -49,7 +49,7 @@ def test_a_layout_is_named_by_its_folder(text: str, path: str) -> None:
         ("oci:~/x", "no shell expands the '~' there. Write oci:$HOME/x"),
         ("oci:./x:app:1", "a layout's folder has no ':' in its name, and its images are named in "
          "the list"),
-        ("oci:a\0b", "'a b' has a sign in it that cannot be printed"),
+        ("oci:a\0b", "'a\\x00b' has a sign in it that cannot be printed"),
         ("oci:" + "a" * 3000, "a folder's name has at most 2048 characters, not 3000"),
     ],
 )  # fmt: skip
