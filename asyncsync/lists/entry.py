@@ -33,10 +33,11 @@ _LOOK_ALIKES = str.maketrans(
 )
 _COMMAND = re.compile(
     r"(?P<all>(?:\$ *)?(?:sudo +)?(?:docker|podman|nerdctl|crane) +(?:image +)?pull"
-    r"|FROM(?= )|image:(?= ))(?: +--platform[ =]\S+| +-\S+)* +"
+    r"|FROM(?= )|image:(?= )|--platform[ =]\S+)(?: +--platform[ =]\S+| +-\S+)* +"
 )
+_WEBSITE = r"hub\.docker\.com/(?:(?:_|r|repository/docker)/)?"
 _SCHEME = re.compile(
-    r"(?P<all>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^/@\s]*@)?(?:hub\.docker\.com/(?:_|r)/)?"
+    rf"(?P<all>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^/@\s]*@)?(?:{_WEBSITE})?|(?P<website>{_WEBSITE})"
 )
 _BESIDE_SIGN = re.compile(r"[ \t]+(?=[:@/])|(?<=[:@/])[ \t]+")
 _OTHER_REMARK = re.compile(r"(?:^|[ \t])(//|;)")
@@ -89,6 +90,11 @@ def mistake(at: Position, text: str, offset: int = 0) -> Mistake:
 def _slip(text: str) -> _Slip | None:
     if strange := _STRANGE.search(text):
         return _strange(strange[0], strange.start())
+    if command := _COMMAND.match(text):
+        what = f"{quoted(command['all'])} is no part of an image's name"
+        if text.startswith("-"):
+            what += ", but an option for all of the list"
+        return _Slip(what, 0, "Write the image alone")
     if text.startswith("-"):
         return _Slip("a list of lines has no '- ' before an image", 0)
     if text.startswith(('["', "['")):
@@ -98,10 +104,7 @@ def _slip(text: str) -> _Slip | None:
         return _Slip(what, remark.start(1), "Put a # before it")
     if text[:1] in ("'", '"', "`"):
         return _Slip("an image is written without quotes", 0, "Remove the quotes")
-    if command := _COMMAND.match(text):
-        what = f"{quoted(command['all'])} is no part of an image's name"
-        return _Slip(what, 0, "Write the image alone")
-    if scheme := _SCHEME.match(text):
+    if (scheme := _SCHEME.match(text)) and scheme["all"]:
         return _Slip(f"an image is written without {scheme['all']}", 0, "Write host/name:tag")
     if "#" in text:
         what = "'#' begins a remark only at the start of a line or after a blank"
@@ -130,7 +133,8 @@ def _strange(character: str, offset: int) -> _Slip:
         return _Slip(f"{code} cannot be part of an image's name", offset, "Remove it")
     article = "an" if name[:1] in tuple("aeiou") else "a"
     what = f"'{character}' is {article} {name}" if name else f"{code} is no letter of a name"
-    return _Slip(what, offset, "Names are made of a-z, 0-9, '.', '_', '-', '/' and ':'")
+    advice = "Names are made of a-z, 0-9, '.', '_', '-', '/' and ':', and a remark begins with '#'"
+    return _Slip(what, offset, advice)
 
 
 def _meant(text: str) -> str | None:
@@ -140,7 +144,7 @@ def _meant(text: str) -> str | None:
     plain = unicodedata.normalize("NFKC", text.translate(_LOOK_ALIKES))
     plain = "".join(c for c in plain if unicodedata.category(c) != "Cf")
     plain = _OTHER_REMARK.split(plain, maxsplit=1)[0]
-    plain = plain.strip(BLANKS).removeprefix("-").strip(_WRAPPING)
+    plain = re.sub(r"\A[ \t]*-(?!-)", "", plain).strip(_WRAPPING)
     plain = _COMMAND.sub("", plain, count=1) if _COMMAND.match(plain) else plain
     plain = _SCHEME.sub("", plain, count=1) if _SCHEME.match(plain) else plain
     plain = _BESIDE_SIGN.sub("", plain.partition("#")[0]).strip(_WRAPPING)

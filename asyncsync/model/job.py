@@ -9,7 +9,15 @@ from typing import Self
 
 from asyncsync.model.foreign import quoted, shown
 from asyncsync.model.naming import NotAReference
-from asyncsync.model.place import DOCKER_HUB, OCI, Layout, Place, Registry, names_registry
+from asyncsync.model.place import (
+    DOCKER_HUB,
+    HUB_WEBSITE,
+    OCI,
+    Layout,
+    Place,
+    Registry,
+    names_registry,
+)
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import ListWarning, Position
@@ -67,6 +75,8 @@ class Destination:
             )
         if host != host.lower():
             raise ValueError(f"host names are lower case. Write {shown(text.lower())}")
+        if host == HUB_WEBSITE:
+            raise ValueError(f"{host} is a website. Write {_instead(text, 443)}")
         place = Registry.parse(host)
         if namespace:
             _check_namespace(place, namespace)
@@ -85,6 +95,7 @@ class Destination:
 
 _OCI_HOST = re.compile(r"oci:[0-9]+(?:/|\Z)")  # a registry of that name, with a port
 _AS = "registry.example/team"
+_HUBS = (DOCKER_HUB, f"index.{DOCKER_HUB}", f"registry-1.{DOCKER_HUB}", HUB_WEBSITE)
 
 
 def _is_destination(text: str) -> bool:
@@ -100,9 +111,9 @@ def _instead(text: str, port: int) -> str:
     host, slash, namespace = text.partition("/")
     if not names_registry(host):
         host = f"{host}:{port}"
-    elif host.lower() in (DOCKER_HUB, f"index.{DOCKER_HUB}", f"registry-1.{DOCKER_HUB}"):
-        path = namespace if slash and namespace not in ("v1", "v2") else "YOUR-NAME"
-        return f"{DOCKER_HUB}/{path}"
+    elif host.lower() in _HUBS:
+        path = namespace.removeprefix("u/")  # as the website has it
+        return f"{DOCKER_HUB}/{path if path not in ('', 'v1', 'v2') else 'YOUR-NAME'}"
     guess = f"{host}{slash}{namespace}".lower()
     return guess if _is_destination(guess) else f"it as {_AS}"
 

@@ -11,6 +11,7 @@ from asyncsync.model.foreign import quoted
 from asyncsync.model.naming import NotAReference
 
 DOCKER_HUB = "docker.io"
+HUB_WEBSITE = "hub.docker.com"  # an address bar has it, and no image is there
 OCI = "oci:"
 LAYOUT_MAX = 2048  # characters of a folder's name
 

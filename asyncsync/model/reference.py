@@ -16,6 +16,7 @@ from asyncsync.model.foreign import quoted
 from asyncsync.model.naming import REPOSITORY_MAX, NotAReference, check_repository, check_tag
 from asyncsync.model.place import (
     DOCKER_HUB,
+    HUB_WEBSITE,
     OCI,
     Layout,
     Place,
@@ -81,6 +82,8 @@ class Reference:
         place, path = Registry(DOCKER_HUB), named
         first, slash, others = named.partition("/")
         if slash and names_registry(first):
+            if first == HUB_WEBSITE:
+                raise NotAReference(f"{first} is a website, and its registry is {DOCKER_HUB}")
             place, path = Registry.parse(first), others
         repository, colon, tag = path.partition(":")
         check_repository(repository, offset=len(named) - len(path))

@@ -100,7 +100,7 @@ LINES = [
     ("“nginx:1”", "1:1: '“' is a left double quotation mark. Write nginx:1"),
     ("nginх:1", "1:5: 'х' is a cyrillic small letter ha. Write nginx:1"),
     ("naïve:1", "1:3: 'ï' is a latin small letter i with diaeresis. Names are made of a-z, 0-9, "
-     "'.', '_', '-', '/' and ':'"),
+     "'.', '_', '-', '/' and ':', and a remark begins with '#'"),
     ("nginx:1\xa0", "1:8: U+00A0 (no-break space) cannot be part of an image's name. "
      "Write nginx:1"),
     ("nginx:1\u3000# x", "1:8: U+3000 (ideographic space) cannot be part of an image's name. "
@@ -121,6 +121,12 @@ LINES = [
     ("https://hub.docker.com/_/nginx", "1:1: an image is written without https://. Write nginx"),
     ("https://hub.docker.com/r/team/app", "1:1: an image is written without https://. "
      "Write team/app"),
+    ("hub.docker.com/_/nginx:1", "1:1: hub.docker.com is a website, and its registry is docker.io. "
+     "Write nginx:1"),
+    ("hub.docker.com/team/app", "1:1: hub.docker.com is a website, and its registry is docker.io. "
+     "Write team/app"),
+    ("https://hub.docker.com/repository/docker/team/app", "1:1: an image is written without "
+     "https://. Write team/app"),
     ("https://me:secret@ghcr.io/x", "1:1: an image is written without https://. Write ghcr.io/x"),
     ("https://", "1:1: an image is written without https://. Write host/name:tag"),
     ("docker pull nginx:1.27", "1:1: 'docker pull' is no part of an image's name. "
@@ -129,6 +135,12 @@ LINES = [
      "1:1: '$ sudo docker image pull' is no part of an image's name. Write nginx:1"),
     ("docker pull", "1:8: one image a line, but 'pull' follows 'docker'. Put a second image on a "
      "line of its own, a remark after ' #'"),
+    ("--platform=linux/arm64 team/app", "1:1: '--platform=linux/arm64' is no part of an image's "
+     "name, but an option for all of the list. Write team/app"),
+    ("- --platform linux/arm64 nginx:1", "1:3: '--platform linux/arm64' is no part of an image's "
+     "name, but an option for all of the list. Write nginx:1"),
+    ("＃ 镜像", "1:1: '＃' is a full-width number sign. Names are made of a-z, 0-9, '.', '_', '-', "
+     "'/' and ':', and a remark begins with '#'"),
     ("FROM nginx:1", "1:1: 'FROM' is no part of an image's name. Write nginx:1"),
     ("image: nginx:1", "1:1: 'image:' is no part of an image's name. Write nginx:1"),
     ("nginx:1 redis:7", "1:9: one image a line, but 'redis:7' follows 'nginx:1'. Put a second "
@@ -159,7 +171,7 @@ LINES = [
     ("{a: b}", "1:4: a blank stands inside the image's name. Remove it"),
     ("x" * 1025, "1:1: 1025 characters are too long for an image; at most 1024"),
     ("x" * 5000 + "：", "1:5001: '：' is a full-width colon. Names are made of a-z, 0-9, '.', '_', "
-     "'-', '/' and ':'"),
+     "'-', '/' and ':', and a remark begins with '#'"),
 ]  # fmt: skip
 NO_IMAGE = "no image is behind this '- '. Write one, or remove the '-'"
 MAPPING = "an entry is text, but a ':' with a blank behind it makes this a mapping."
