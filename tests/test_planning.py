@@ -78,7 +78,7 @@ def test_a_target_is_called_by_the_last_part_of_the_name(source: str, to: str, t
         ("R.example/team", "host names are lower case. Write r.example/team"),
         (
             "r.example/Team/x",
-            "'Team/x' is no namespace: names are lower case. Write r.example/team/x",
+            "'Team/x' is no namespace: names are lower case. Write team/x",
         ),
         ("r.example/team:1", "'team:1' is no namespace: images bring their own tags"),
         ("r.example//team", "'/team' is no namespace: a part of the name is missing"),

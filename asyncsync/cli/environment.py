@@ -59,12 +59,19 @@ def destination(variables: Variables) -> Destination | None:
     if base is None:
         return None
     for name in ("NAMESPACE", "REGISTRY_NAMESPACE"):
-        inside = variable(
-            variables, name, lambda text: Destination.parse(f"{base}/{text.strip('/')}")
-        )
+        inside = variable(variables, name, lambda text: _inside(base, text))
         if inside is not None:
             return inside
     return variable(variables, "REGISTRY", Destination.parse)
+
+
+def _inside(base: Destination, text: str) -> Destination:
+    _, scheme, bare = text.rpartition("://")
+    first, _, namespace = bare.strip("/").partition("/")
+    if scheme or first == str(base.place):
+        instead = f"Write {namespace}" if namespace else "Leave it empty"
+        raise ValueError(f"a namespace is written without its registry. {instead}")
+    return Destination.parse(f"{base}/{text.strip('/')}")
 
 
 def names(variables: Variables) -> tuple[str, ...]:

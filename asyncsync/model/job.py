@@ -126,7 +126,7 @@ def _check_namespace(place: Registry, namespace: str) -> None:
     except NotAReference as error:
         why = error.what
         if error.instead:
-            why = f"names are lower case. Write {error.instead.removesuffix('/name')}"
+            why = f"names are lower case. Write {namespace.lower()}"
         raise ValueError(f"{quoted(namespace)} is no namespace: {why}") from None
 
 
