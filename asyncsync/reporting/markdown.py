@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from asyncsync.model.errors import AuthenticationFailed, RateLimited
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.spec import Mistake, Position
@@ -24,6 +25,11 @@ _LINE_MAX = 1100  # characters: a message with its step and registry, both bound
 _NOTE_MAX = 200  # characters; a row is to be seen at a glance
 _DIGEST_MAX = 12  # hexadecimal digits, as docker shows
 _NAMED_IN = "--report FILE writes them all"
+_AGAIN = "*Re-run failed jobs* goes on from here: what is in place is skipped."
+_LOGIN = (
+    "Here a step with docker/login-action before this one logs in; REGISTRY_USER and "
+    "REGISTRY_PASSWORD are under *Settings → Secrets and variables → Actions*. "
+)
 _BREAK = "<br>\n  "  # the blanks keep the next line within its entry
 
 Link: TypeAlias = Callable[[Position], str | None]
@@ -78,7 +84,8 @@ def summary(
     """
     found, outcomes = causes(report.outcomes), report.outcomes
     files = [plain(name) for name in (report_path, failed_list) if name]
-    head, untried = _head(report, destination, limit_rate), _untried(report)
+    head = _head(report, destination, limit_rate)
+    untried = _untried(report) + _to_click(found)
     alone = _told_alone(outcomes)
     idle = len(outcomes) - len(alone)
     last = [_idle_row(idle, files)] if idle else []
@@ -160,6 +167,13 @@ def _untried(report: Report) -> str:
         f"- {plain(each.told)}.{_BREAK}Run it again: what is in place is skipped.\n"
         for each in left(report.outcomes)[:LEFT_MAX]
     )
+
+
+def _to_click(found: Sequence[Cause]) -> str:
+    """What mends a failure on GitHub, where an advice has the words of a terminal."""
+    errors = (failure.error for cause in found for failure in cause.failures)
+    login = any(isinstance(error, AuthenticationFailed | RateLimited) for error in errors)
+    return f"\n{_LOGIN if login else ''}{_AGAIN}\n" if found else ""
 
 
 def _cause(cause: Cause, link: Link, files: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
     NotFound,
+    RateLimited,
     RegistryUnavailable,
     Where,
 )
@@ -108,6 +109,7 @@ def test_the_page_is_verdict_then_failures_with_advice_then_all_images(
         "  Correct the name or the tag in the list, or comment the line out with #.\n"
         "- 1 image not started: the deadline came first.<br>\n"
         "  Run it again: what is in place is skipped.\n\n"
+        "*Re-run failed jobs* goes on from here: what is in place is skipped.\n\n"
         "<details><summary>4 of 4 images</summary>\n\n"
         "| Status | Image | Target | Digest | Size | Time | Note |\n"
         "| --- | --- | --- | --- | ---: | ---: | --- |\n"
@@ -172,9 +174,22 @@ def test_many_failures_with_one_cause_are_one_entry_with_links(failed: Fail) -> 
     lines = ", ".join(str(n) for n in range(2, 51))
     assert (
         f"60 images: refused (resolve at ghcr.io). {advice} "
-        f"images.yaml:1, {lines} and 10 more (all in failed.yaml) 60 of 60 images"
+        f"images.yaml:1, {lines} and 10 more (all in failed.yaml) Here "
     ) in page.text
     assert page.links == [f"{BLOB}/images.yaml#L{n}" for n in range(1, 51)]
+
+
+@pytest.mark.parametrize("kind", [AuthenticationFailed, RateLimited])
+def test_where_a_login_helps_the_page_says_how_github_has_one(
+    failed: Fail, kind: type[CopyError]
+) -> None:
+    outcomes = [failed("a:1", NotFound, "no", 1), failed("ghcr.io/a/b:1", kind, "no", 2)]
+    assert (
+        "Here a step with docker/login-action before this one logs in; REGISTRY_USER and "
+        "REGISTRY_PASSWORD are under Settings → Secrets and variables → Actions. Re-run failed "
+        "jobs goes on from here: what is in place is skipped."
+    ) in Rendered(markdown.summary(report(*outcomes))).text
+    assert "login-action" not in markdown.summary(report(outcomes[0]))
 
 
 def test_different_words_of_one_cause_share_their_advice(failed: Fail) -> None:
@@ -246,7 +261,7 @@ def test_no_word_of_anybody_adds_an_element_a_row_or_a_cell(
     assert page.elements.count("tr") == (len(words) + 1 if words else 0)
     assert set(page.elements) <= {
         "h2", "strong", "p", "ul", "li", "br", "a", "details", "summary", "table", "thead", "tbody",
-        "tr", "th", "td",
+        "tr", "th", "td", "em",
     }  # fmt: skip
     assert page.open == []
     assert all(link and link.startswith(f"{BLOB}/list#L") for link in page.links)
