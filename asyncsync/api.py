@@ -33,7 +33,10 @@ _ENGINE_GAINS_TO = 16  # measured: from here on one engine only uploads more of 
 
 
 class SyncRun:
-    """A sync under way. Iterate for outcomes as images end: exactly one for every job."""
+    """A sync under way. Iterate for outcomes as images end: exactly one for every job.
+
+    Whoever iterates takes them: of two who do so, each has a part. `report` has all of them.
+    """
 
     def __init__(self, plan: Plan, via: str, run: Run) -> None:
         self.plan, self.via = plan, via
@@ -116,7 +119,9 @@ async def open_sync(
         run.report.raise_for_failures()
 
     Leaving the block, an exception or a cancellation ends every worker and closes every connection
-    before the call returns; errors arrive bare. Raises what `sync` raises.
+    before the call returns; errors arrive bare. Raises what `sync` raises. An async generator that
+    yields inside the block is left through `contextlib.aclosing`: Python ends an abandoned one in
+    another task, which cancels the one that made it.
     """
     settings = Settings(**options)
     if isinstance(images, Plan):

@@ -135,7 +135,7 @@ class Settings:
     `limit_rate`: bytes a second for the whole run, and `with_referrers`: signatures, SBOMs and
     attestations come along; both need the direct way. `engine`: the URL of the one to take,
     whatever else answers; None is where docker would look. `docker_config`: a folder in place of
-    docker's own. `observe` is called with every event.
+    docker's own. `observe` is called with every event; what it raises ends the run, bare.
     """
 
     to: str | Destination | None = None
