@@ -425,6 +425,7 @@ def test_a_missing_secret_is_named_in_one_error(
     assert told.title == "Secrets are missing"
     assert told.message.startswith(f"Not set: {missing}. Set it in")
     assert "fork" not in told.message
+    assert ("not as a variable" in told.message) == (missing == "REGISTRY_PASSWORD")
     assert run.jobs[0].summary == f"**Secrets are missing.** {told.message}\n"
     assert {job.conclusion for job in run.jobs[1:]} <= {"skipped"}
 
