@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from asyncsync.model.errors import AuthenticationFailed, RateLimited
+from asyncsync.model.errors import AuthenticationFailed, PermissionDenied, RateLimited
 from asyncsync.model.foreign import shown
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.spec import Mistake, Position
@@ -172,7 +172,11 @@ def _untried(report: Report) -> str:
 def _to_click(found: Sequence[Cause]) -> str:
     """What mends a failure on GitHub, where an advice has the words of a terminal."""
     errors = (failure.error for cause in found for failure in cause.failures)
-    login = any(isinstance(error, AuthenticationFailed | RateLimited) for error in errors)
+    login = any(
+        isinstance(error, AuthenticationFailed | RateLimited)
+        or (isinstance(error, PermissionDenied) and not error.where.at_target)  # perhaps hidden
+        for error in errors
+    )
     return f"\n{_LOGIN if login else ''}{_AGAIN}\n" if found else ""
 
 

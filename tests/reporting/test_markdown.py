@@ -19,6 +19,7 @@ from asyncsync.model.errors import (
     AuthenticationFailed,
     CopyError,
     NotFound,
+    PermissionDenied,
     RateLimited,
     RegistryUnavailable,
     Where,
@@ -179,7 +180,7 @@ def test_many_failures_with_one_cause_are_one_entry_with_links(failed: Fail) -> 
     assert page.links == [f"{BLOB}/images.yaml#L{n}" for n in range(1, 51)]
 
 
-@pytest.mark.parametrize("kind", [AuthenticationFailed, RateLimited])
+@pytest.mark.parametrize("kind", [AuthenticationFailed, PermissionDenied, RateLimited])
 def test_where_a_login_helps_the_page_says_how_github_has_one(
     failed: Fail, kind: type[CopyError]
 ) -> None:
