@@ -35,7 +35,8 @@ _ENGINE_GAINS_TO = 16  # measured: from here on one engine only uploads more of 
 class SyncRun:
     """A sync under way. Iterate for outcomes as images end: exactly one for every job.
 
-    Whoever iterates takes them: of two who do so, each has a part. `report` has all of them.
+    Whoever iterates takes them: of two who do so, each has a part. `report` has all of them,
+    `plan` is what is carried out, and `via` the way that it goes: `engine` or `direct`.
     """
 
     def __init__(self, plan: Plan, via: str, run: Run) -> None:
