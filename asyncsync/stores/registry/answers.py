@@ -31,7 +31,9 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.foreign import shown, without
 from asyncsync.model.reference import Reference
+from asyncsync.retrying import RETRY_AFTER_SECONDS_MAX
 from asyncsync.stores.registry.quirks import quirks
+from asyncsync.stores.registry.rates import Quota, quota
 
 RETRY_AFTER_MAX = 24 * 3600.0  # seconds; how much of it is obeyed, the retry policy decides
 _TEXT_MAX = 300  # characters of a registry's own text
@@ -91,14 +93,21 @@ def failure(
         return NotFound(what, where)
     if answer.status == 429:
         # Docker Hub has two: a quota that is spent for hours, told in JSON, and a bare one that
-        # only slows down (“Docker Hub pull usage and limits”).
+        # only slows down (“Docker Hub pull usage and limits”). A cache before it passes on headers.
         spent = quirks(registry).quota_by_429 and "TOOMANYREQUESTS" in codes(answer)
+        spent = spent or (after is None and _outlasts_retries(quota(answer.headers)))
         return RateLimited(what, where, transient=not spent, retry_after=after)
     if answer.status in _PASSING:
         return RegistryUnavailable(what, where, transient=True, retry_after=after)
     if answer.status >= 500 or answer.status == 407:
         return RegistryUnavailable(what, where)
     return CopyError(what, where)
+
+
+def _outlasts_retries(left: Quota | None) -> bool:
+    """Whether nothing is left, in a window that is longer than any retry waits."""
+    window = (left.window_seconds or 0.0) if left and not left.remaining else 0.0
+    return window > RETRY_AFTER_SECONDS_MAX
 
 
 def push_failure(
@@ -205,7 +214,7 @@ def told(answer: Answer, secrets: Iterable[str]) -> str:
 
 def said(answer: Answer, secrets: Iterable[str]) -> str:
     """The same, to stand behind what we say about it; nothing where it says nothing."""
-    text = told(answer, secrets)
+    text = told(answer, secrets).rstrip(".")  # our own sentence goes on, or ends itself
     return f": {text}" if text else ""
 
 

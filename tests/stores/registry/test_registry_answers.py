@@ -113,6 +113,26 @@ def test_a_quota_that_is_spent_is_not_asked_again_but_a_rate_is(
 
 
 @pytest.mark.parametrize(
+    ("remaining", "headers", "transient"),
+    [
+        ("0;w=21600", {}, False),
+        ("0;w=60", {}, True),
+        ("0", {}, True),
+        ("24;w=21600", {}, True),
+        ("0;w=21600", {"Retry_After": "7"}, True),
+    ],
+)
+def test_a_quota_is_spent_as_well_where_nothing_is_left_for_longer_than_anyone_waits(
+    remaining: str, headers: dict[str, str], transient: bool
+) -> None:
+    left = {"RateLimit_Limit": "100", "RateLimit_Remaining": remaining}
+    body = document("TOOMANYREQUESTS", "You have reached your pull rate limit")
+    error = error_of(answered(429, body, **left, **headers), "mirror.example")
+    assert isinstance(error, RateLimited)
+    assert error.transient is transient
+
+
+@pytest.mark.parametrize(
     ("header", "seconds"),
     [
         (None, None),

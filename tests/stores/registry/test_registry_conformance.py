@@ -431,7 +431,7 @@ async def test_a_get_of_a_blob(row: Row) -> None:
         begin(),
         {POST: reply(405, error("UNSUPPORTED", "The operation is unsupported.")), HEAD_BLOB: GONE},
         RefusedByTarget,
-        "The operation is unsupported.. It takes no pushes: it is read-only, locked, or only",
+        "The operation is unsupported\\. It takes no pushes: it is read-only, locked, or only",
     ),
     Row("200 of a login page", begin(), {POST: PAGE}, CopyError, "200 OK: Welcome to the proxy"),
     Row("307", begin(), {POST: reply(307, Location="/other")}, CopyError, "307", asked=[TELL]),
