@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 from parts import images
 from parts.commands import Command, docker_config, skopeo
 from parts.engine import Engine
+from parts.gateway import gateway
 from parts.podman import PodmanService
 from parts.processes import PartFailed
 from parts.registry import Registry
@@ -31,6 +33,16 @@ def test_an_image_put_into_the_registry_is_pulled_by_an_engine(
     pulled = engine.docker("pull", f"{name}:v1").stdout
     assert f"Digest: {put.digest}" in pulled
     assert {f"{name}:v1", f"{name}@{put.digest}"} <= engine.images()
+
+
+async def test_a_gateway_passes_on_a_header_as_often_as_it_came(
+    registry: Registry, engine: Engine, namespace: str
+) -> None:
+    put = registry.put_image(f"{namespace}/app", "v1", oci=True)  # an engine's second Accept
+    async with gateway(registry.host) as server:
+        name = f"{server.host}/{namespace}/app:v1"
+        pulled = await to_thread.run_sync(engine.docker, "pull", name)
+    assert f"Digest: {put.digest}" in pulled.stdout
 
 
 def test_skopeo_reads_what_was_put_into_the_registry(registry: Registry, namespace: str) -> None:

@@ -11,12 +11,13 @@ Bodies are held in memory, and have to be below a MiB.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from scripted import Scripted, scripted
 from yarl import URL
 
@@ -45,13 +46,19 @@ async def passed_on(
 ) -> web.Response:
     """What the registry at `to` answers to this request."""
     url = URL(f"http://{to}{request.raw_path}", encoded=True)
-    headers = {k: v for k, v in request.headers.items() if k.lower() not in _OF_THE_CONNECTION}
+    headers = _kept(request.headers)
     async with session.request(
         request.method, url, headers=headers, data=await request.read(), allow_redirects=False
     ) as answer:
         body = await answer.read()
-        kept = {k: v for k, v in answer.headers.items() if k.lower() not in _OF_THE_CONNECTION}
-        return web.Response(status=answer.status, headers=kept, body=body or None)
+        return web.Response(status=answer.status, headers=_kept(answer.headers), body=body or None)
+
+
+def _kept(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """All but the connection's own, each as often as it came: engines send Accept line by line."""
+    return CIMultiDict(
+        (name, text) for name, text in headers.items() if name.lower() not in _OF_THE_CONNECTION
+    )
 
 
 def fault(
