@@ -69,8 +69,18 @@ def causes(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
     """Group the failed among `outcomes` by what is wrong; in the order of their first ones."""
     groups: dict[Hashable, list[Failure]] = {}
     for failure in _failures(outcomes):
-        groups.setdefault(_key(failure.error), []).append(failure)
+        groups.setdefault(cause_key(failure.error), []).append(failure)
     return tuple(Cause(tuple(group), _common(group)) for group in groups.values())
+
+
+def cause_key(error: CopyError) -> Hashable:
+    """What errors of one cause have in common, and no others."""
+    kind, where = type(error).__name__, error.where
+    if isinstance(error, _ABOUT_THE_ENGINE):
+        return kind
+    if isinstance(error, _ABOUT_THE_HOST):
+        return kind, where.registry, where.step
+    return kind, where.registry, where.step, error.advice()
 
 
 IDLE_MAX = 10  # images that were not started and are told one by one; beyond, how many they are
@@ -126,15 +136,6 @@ def _failures(outcomes: Iterable[Outcome]) -> Iterator[Failure]:
     for outcome in outcomes:
         if outcome.error is not None:
             yield Failure(outcome, outcome.error)
-
-
-def _key(error: CopyError) -> Hashable:
-    kind, where = type(error).__name__, error.where
-    if isinstance(error, _ABOUT_THE_ENGINE):
-        return kind
-    if isinstance(error, _ABOUT_THE_HOST):
-        return kind, where.registry, where.step
-    return kind, where.registry, where.step, error.advice()
 
 
 def _common(group: list[Failure]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncsync.model.events import (
@@ -21,6 +21,7 @@ from asyncsync.model.events import (
     Warned,
 )
 from asyncsync.model.outcome import Outcome, Status
+from asyncsync.reporting.causes import cause_key
 from asyncsync.settings import concurrency_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Narration:
         self._log, self._failures_shown = log, failures_shown
         self._run: dict[str, Any] = {}
         self._concurrency: int | None = None
+        self._waited_for: set[Hashable] = set()  # a rate limit makes each of 2,000 images wait
 
     def begin(
         self, plan: Plan, *, to: Destination, concurrency: int | None, shard: Shard | None = None
@@ -96,7 +98,10 @@ class Narration:
                 self._log.debug("ended", image=image, step=str(step), seconds=round(seconds, 3))
             case Retried(_, attempt, wait, error):
                 where = _where(error.where.registry, error.where.step)
-                tell = self._log.warning if wait >= _LONG_WAIT_SECONDS else self._log.info
+                is_news = wait >= _LONG_WAIT_SECONDS and cause_key(error) not in self._waited_for
+                if is_news:
+                    self._waited_for.add(cause_key(error))
+                tell = self._log.warning if is_news else self._log.info
                 tell(
                     "retried",
                     image=image,

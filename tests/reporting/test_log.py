@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from asyncsync.model.errors import CopyError, DiskFull, NotFound, RegistryUnavailable, Where
+from asyncsync.model.errors import (
+    CopyError,
+    DiskFull,
+    NotFound,
+    RateLimited,
+    RegistryUnavailable,
+    Where,
+)
 from asyncsync.model.events import (
     BytesMoved,
     Chosen,
@@ -110,6 +117,26 @@ def test_how_many_go_at_once_is_told_with_the_way_that_they_go(
     assert told(Chosen(via, "as asked"), concurrency=concurrency) == [
         f"0 images to r.example/team, {at_once} at once, via={via}: as asked"
     ]
+
+
+def test_the_first_long_wait_for_a_cause_is_told_by_default_and_each_by_v(
+    ended: Callable[..., Outcome],
+) -> None:
+    jobs = [ended(f"nginx:{number}", Status.COPIED).job for number in (1, 2, 3)]
+
+    def waits(attempt: int, registry: str) -> list[Event]:
+        where = Where(registry, None, Step.RESOLVE)
+        return [
+            Retried(job, attempt, 10.0 + number, RateLimited(f"429, request {number}", where))
+            for number, job in enumerate(jobs)
+        ]
+
+    events = [*waits(3, "docker.io"), *waits(3, "quay.io"), *waits(4, "docker.io")]
+    assert told(*events) == [
+        "nginx:1: resolve at docker.io failed (429, request 0); attempt 3 in 10 s",
+        "nginx:1: resolve at quay.io failed (429, request 0); attempt 3 in 10 s",
+    ]
+    assert len(told(*events, level=Level.INFO)) == len(events)
 
 
 def test_a_failure_that_no_table_shows_is_told_there(events: list[Event]) -> None:
