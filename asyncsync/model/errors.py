@@ -253,6 +253,9 @@ class RegistryUnavailable(CopyError):
             return self.advised
         if self.where.is_layout:
             return f"Check the disk of {self.where.registry}, then run it again."
+        if self.retry_after:
+            wait = f"{self.retry_after:.0f} s, as {self.where.registry} asks for"
+            return f"Wait {wait}, then run it again."
         return f"Check that {self.where.registry} is up and reachable from here, then run it again."
 
 

@@ -46,6 +46,11 @@ def test_it_is_the_target_that_spoke_in_its_own_steps_or_where_the_image_is_not_
     assert Where(registry, IMAGE, step).at_target is at_target
 
 
+def test_a_registry_that_says_when_it_is_back_is_not_looked_for() -> None:
+    error = RegistryUnavailable("503", Where("r.example"), transient=True, retry_after=3600)
+    assert error.advice() == "Wait 3600 s, as r.example asks for, then run it again."
+
+
 def test_without_an_image_nobody_is_taken_for_the_target_of_a_copy() -> None:
     assert not Where("r.example", None, Step.COPY).at_target
     assert not Where("r.example").at_target
