@@ -88,14 +88,14 @@ class Stage:
 
 
 @pytest.fixture
-def engine() -> AsyncIterator[ScriptedEngine]:
+def scripted() -> AsyncIterator[ScriptedEngine]:
     with ScriptedEngine() as scripted:
         yield scripted
 
 
 @pytest.fixture
-def stage(engine: ScriptedEngine) -> Stage:
-    return Stage(engine)
+def stage(scripted: ScriptedEngine) -> Stage:
+    return Stage(scripted)
 
 
 async def test_a_copy_is_what_the_target_itself_confirms(stage: Stage) -> None:
@@ -325,9 +325,9 @@ async def test_what_lies_under_the_targets_tag_does_not_stop_a_push_over_it(stag
 
 
 async def test_a_helper_that_fails_late_is_told_with_image_and_step(
-    engine: ScriptedEngine, tmp_path: Path
+    scripted: ScriptedEngine, tmp_path: Path
 ) -> None:
-    stage = Stage(engine)
+    stage = Stage(scripted)
     (tmp_path / "config.json").write_text('{"credHelpers": {"t.example": "no-such-helper"}}')
     stage.credentials = Credentials.load({}, docker_config=tmp_path)
     (outcome,) = await stage.copy()
@@ -412,19 +412,19 @@ async def test_a_layer_that_many_streams_tell_is_counted_once(stage: Stage) -> N
 
 
 async def test_nothing_that_an_engine_repeats_of_a_login_is_kept_or_shown(
-    engine: ScriptedEngine,
+    scripted: ScriptedEngine,
 ) -> None:
     who = {"s.example": Credential("u", "s-c4nary"), "t.example": Credential("u", "t-c4nary")}
-    stage = Stage(engine, who)
+    stage = Stage(scripted, who)
     await stage.copy()
-    sent = [auth for auth in engine.auths if auth]
+    sent = [auth for auth in scripted.auths if auth]
     assert {json.loads(base64.urlsafe_b64decode(auth))["password"] for auth in sent} == {
         "s-c4nary",
         "t-c4nary",
     }
     for end in ("pull", "push"):
-        engine.pull, engine.push = PULLED, PUSHED
-        setattr(engine, end, [{"error": f"bad header {' '.join(sent)} s-c4nary t-c4nary"}])
+        scripted.pull, scripted.push = PULLED, PUSHED
+        setattr(scripted, end, [{"error": f"bad header {' '.join(sent)} s-c4nary t-c4nary"}])
         (outcome,) = await stage.copy(job(SOURCE, Reference.parse(f"t.example/{end}:1")))
         assert outcome.error is not None
         told = "".join(traceback.format_exception(outcome.error)) + repr(outcome)
@@ -433,12 +433,12 @@ async def test_nothing_that_an_engine_repeats_of_a_login_is_kept_or_shown(
         assert outcome.error.__cause__ is outcome.error.__context__ is None
 
 
-async def test_logins_go_to_their_own_registry_alone(engine: ScriptedEngine) -> None:
-    stage = Stage(engine, {"t.example": Credential("u", "for the target")})
+async def test_logins_go_to_their_own_registry_alone(scripted: ScriptedEngine) -> None:
+    stage = Stage(scripted, {"t.example": Credential("u", "for the target")})
     await stage.copy()
-    sent = dict(zip(engine.requests, engine.auths, strict=True))
-    (pull,) = engine.asked("images/create")
-    (push,) = engine.asked("/push?")
+    sent = dict(zip(scripted.requests, scripted.auths, strict=True))
+    (pull,) = scripted.asked("images/create")
+    (push,) = scripted.asked("/push?")
     assert json.loads(base64.urlsafe_b64decode(sent[pull])) == {}
     assert json.loads(base64.urlsafe_b64decode(sent[push]))["password"] == "for the target"
 
