@@ -162,6 +162,11 @@ def test_any_line_is_read_or_is_a_stream_error(data: bytes) -> None:
         assert str(error)
 
 
+def test_a_record_nested_without_end_is_a_stream_error() -> None:
+    with pytest.raises(StreamError, match="a line that is no JSON"):
+        Progress().read(b'{"status":' + b"[" * 100_000)
+
+
 KEYS = ["status", "id", "progressDetail", "current", "error", "errorDetail", "message"]
 
 

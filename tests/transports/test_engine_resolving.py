@@ -317,6 +317,18 @@ async def test_one_bad_answer_costs_only_its_own_image_and_three_in_a_row_the_ho
     assert len(asking.notes) == 1
 
 
+async def test_a_target_that_says_it_has_nothing_has_answered_and_is_asked_on() -> None:
+    registries = Registries()
+    registries.put(SOURCE, image("c"))
+    asking = Asking(registries, held=holding())
+    down = failing("t.example", transient=True)
+    for _ in range(3):
+        registries.failing["t.example"] = down
+        await asking()
+        del registries.failing["t.example"]
+        assert (await asking()).target_asked
+
+
 async def test_one_connection_that_was_not_taken_is_no_verdict_on_the_host() -> None:
     registries = Registries()
     registries.put(SOURCE, image("c"))
