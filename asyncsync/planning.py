@@ -12,7 +12,6 @@ from asyncsync.model.errors import PlanError
 from asyncsync.model.foreign import shown
 from asyncsync.model.job import CopyJob, Destination, Plan, Shard
 from asyncsync.model.naming import NotAReference
-from asyncsync.model.place import Place
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import ImageSpec, ListWarning, Mistake
@@ -49,9 +48,9 @@ def part(whole: Plan, shard: Shard) -> Plan:
     The same plan gives the same parts, about equally large. Images of one source repository stay
     together, since they share most of their layers. Warnings go with the first part.
     """
-    families: dict[tuple[Place, str], list[CopyJob]] = {}
+    families: dict[str, list[CopyJob]] = {}
     for job in whole.jobs:
-        families.setdefault((job.source.place, job.source.repository), []).append(job)
+        families.setdefault(job.source.name, []).append(job)
     loads = [(0, index) for index in range(1, shard.count + 1)]  # a heap already
     ours: set[CopyJob] = set()
     # The largest first, each to the part that has least: at most one family from the best.
