@@ -327,6 +327,28 @@ async def test_where_a_statement_is_refused_first_the_images_form_is_found_too()
     assert await registries.copy(job()) == Copied(copied.digest, changed=False)
 
 
+@pytest.mark.parametrize("update", [False, True])
+async def test_an_index_that_cannot_be_written_anew_is_copied_as_it_is(update: bool) -> None:
+    data = INDEX.data[:-1] + b', "odd": NaN}'
+    odd, registries = RawManifest(OCI_INDEX, data, Digest.of(data)), Registries()
+    registries.put(odd, job(), AMD, ARM, SAID)
+    if update:
+        registries.target.manifests[job().target] = AMD
+    assert await registries.copy(job()) == Copied(odd.digest)
+
+
+@pytest.mark.parametrize("update", [False, True])
+async def test_a_manifest_that_cannot_be_read_is_told_with_image_and_step(update: bool) -> None:
+    registries = Registries()
+    registries.put(manifests.raw(OCI_INDEX, {"manifests": 1}), job())
+    if update:
+        registries.target.manifests[job().target] = INDEX
+    with pytest.raises(UnsupportedManifest) as caught:
+        await registries.copy(job())
+    where = caught.value.where
+    assert (where.image, where.step) == (str(job().source), Step.RESOLVE)
+
+
 async def test_exact_lets_no_other_form_in(registries: Registries) -> None:
     registries.target.refuses = frozenset({OCI_INDEX})
     with pytest.raises(TypeRefused) as caught:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import NoSuchPlatform, UnsupportedManifest, Where
@@ -68,10 +68,10 @@ def known_by_root(
             for child in node.named
             if (pruned and not belongs(child, kept)) or (child.is_attestation and not attested)
         }
-        with supported(source):
+        with suppress(ValueError):  # what cannot be written anew, no target has
             raw = rewritten(node.raw, children=dict.fromkeys(gone))
             made = node if raw is node.raw else stamped(Node.parse(raw), root.digest, asked)
-        known.append(made.raw.digest)
+            known.append(made.raw.digest)
     return tuple(dict.fromkeys(known))
 
 
