@@ -203,10 +203,10 @@ class MemoryTarget(Shelf):
     `breaks`: after how many bytes the next uploads break off; `resumes`: it then tells how far
     they came. `stalls`: the next upload takes so many bytes, and then nothing happens any more.
     `hangs`: it never answers to the end of an upload. `after_manifest`: it mounts only what a
-    manifest names. `refuses`: types of manifests that it takes not. `loses`: blobs that it forgets
-    once, when their manifest comes. `wants_subjects`: it takes nothing that refers to what it does
-    not have. `failing`: what the next puts raise. `closed`: it begins no
-    upload. `uploads`: what it begins. `done`: what it did.
+    manifest names. `refuses`: types of manifests, or of configs, that it takes not. `loses`: blobs
+    that it forgets once, when their manifest comes. `wants_subjects`: it takes nothing that refers
+    to what it does not have. `failing`: what the next puts raise. `closed`: it begins no upload.
+    `uploads`: what it begins. `done`: what it did.
     """
 
     mounts: bool = True
@@ -255,9 +255,12 @@ class MemoryTarget(Shelf):
         where = Where(str(ref.place))
         if self.failing:
             raise self.failing.popleft()
-        if manifest.media_type in self.refuses:
-            raise TypeRefused(f"{ref.place} takes no {manifest.media_type}", where)
         parsed = parse_manifest(manifest)
+        types = {manifest.media_type}
+        if not isinstance(parsed, Index):
+            types.add(parsed.config.media_type)
+        if refused := types & self.refuses:
+            raise TypeRefused(f"{ref.place} takes no {refused}", where)
         subject = parsed.subject.digest if parsed.subject else None
         if self.wants_subjects and subject and ref.by_digest(subject) not in self.manifests:
             raise RefusedByTarget(f"{ref.place} has no {subject}", where)

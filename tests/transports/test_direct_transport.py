@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,10 @@ from asyncsync.model.errors import (
 from asyncsync.model.events import BytesMoved, Spared, Walked
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import (
+    DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    EMPTY_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
@@ -39,6 +42,7 @@ from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.adapting import without_attestations
+from asyncsync.transports.direct.graph import Node
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.direct.transport import DirectTransport
 from asyncsync.transports.direct.walking import walk
@@ -51,6 +55,14 @@ INDEX = manifests.listing(
     manifests.entry(ARM, "linux/arm64"),
     manifests.about(AMD, SAID),
 )
+NESTED = manifests.listing(manifests.entry(INDEX))
+DOCKER = manifests.packed(
+    "amd",
+    media_type=DOCKER_MANIFEST,
+    config=DOCKER_CONFIG,
+    layer="application/vnd.docker.image.rootfs.diff.tar.gzip",
+)
+LIST = manifests.listing(manifests.entry(DOCKER, "linux/amd64"), media_type=DOCKER_LIST)
 CONTENTS = (  # of INDEX, each once: both images have b"base"
     *(text.encode() for name in ("amd", "arm") for text in (name, f"config of {name}")),
     b"base",
@@ -289,24 +301,30 @@ async def test_a_target_that_goes_on_to_lose_blobs_fails_the_image(registries: R
 
 
 @pytest.mark.parametrize(
-    ("refuses", "says"),
+    ("root", "refuses", "says", "becomes"),
     [
-        ({OCI_MANIFEST}, "converted to Docker's types"),
-        ({OCI_INDEX}, "converted to Docker's types"),
-        ({OCI_MANIFEST, OCI_INDEX}, "converted to Docker's types"),
+        (INDEX, {OCI_MANIFEST}, "converted to Docker's types", DOCKER_LIST),
+        (INDEX, {OCI_INDEX}, "converted to Docker's types", DOCKER_LIST),
+        (INDEX, {OCI_MANIFEST, OCI_INDEX}, "converted to Docker's types", DOCKER_LIST),
+        (INDEX, {EMPTY_CONFIG}, "left out 1 attestation", OCI_INDEX),
+        (NESTED, {EMPTY_CONFIG}, "left out 1 attestation", OCI_INDEX),
+        (LIST, {DOCKER_MANIFEST}, "converted to OCI's types", OCI_INDEX),
+        (LIST, {DOCKER_LIST}, "converted to OCI's types", OCI_INDEX),
+        (DOCKER, {DOCKER_MANIFEST}, "converted to OCI's types", OCI_MANIFEST),
     ],
 )
 async def test_a_refused_image_goes_in_another_form_which_the_next_run_knows(
-    registries: Registries, refuses: set[str], says: str
+    root: RawManifest, refuses: set[str], says: str, becomes: str
 ) -> None:
-    registries.target.refuses = frozenset(refuses)
+    registries = Registries(target=MemoryTarget(refuses=frozenset(refuses)))
+    registries.put(root, job(), AMD, ARM, SAID, INDEX, DOCKER)
     copied = await registries.copy(job())
-    assert copied.digest != INDEX.digest
+    assert copied.digest != root.digest
     assert copied.changed
-    assert registries.target.manifests[job().target].media_type == DOCKER_LIST
+    assert registries.target.manifests[job().target].media_type == becomes
     assert registries.notes[0] == f"adapted: {TARGET} refuses it as it is"
     assert says in registries.notes[1]
-    assert str(INDEX.digest) in registries.notes[1]
+    assert str(root.digest) in registries.notes[1]
     assert str(copied.digest) in registries.notes[1]
     done = len(registries.target.done)
     assert await registries.copy(job()) == Copied(copied.digest, changed=False)
@@ -315,13 +333,15 @@ async def test_a_refused_image_goes_in_another_form_which_the_next_run_knows(
 
 async def test_where_a_statement_is_refused_first_the_images_form_is_found_too() -> None:
     registries = Registries(target=MemoryTarget(refuses=frozenset({OCI_MANIFEST})))
+    body = json.loads(SAID.data)
+    del body["subject"]  # else the image goes before it
+    said = manifests.raw(OCI_MANIFEST, body)
     first = manifests.listing(
-        manifests.about(AMD, SAID), manifests.entry(AMD, "linux/amd64"),
+        manifests.about(AMD, said), manifests.entry(AMD, "linux/amd64"),
     )  # fmt: skip
-    registries.put(first, job(), AMD, SAID)
-    registries.target.blobs[job().target.by_digest(Digest.of(b"{}"))] = b"{}"
-    said = f"statement about {AMD.digest}".encode()
-    registries.target.blobs[job().target.by_digest(Digest.of(said))] = said
+    registries.put(first, job(), AMD, said)
+    for blob in Node.parse(said).blobs:
+        registries.target.blobs[job().target.by_digest(blob.digest)] = b"is there"
     copied = await registries.copy(job())
     assert registries.target.manifests[job().target].media_type == DOCKER_LIST
     assert await registries.copy(job()) == Copied(copied.digest, changed=False)
