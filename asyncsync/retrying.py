@@ -82,7 +82,7 @@ class Outages:
 class Retrying:
     """Runs something, and again while its failures are transient and `retries` last."""
 
-    retries: int = 3
+    retries: int
     chance: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     outages: Outages = field(default_factory=Outages)

@@ -366,11 +366,17 @@ def test_a_platform_that_is_not_there_is_named_beside_those_that_are() -> None:
     assert served.asked == []
 
 
+def test_an_index_of_nothing_is_told_as_one_where_a_platform_is_asked_for() -> None:
+    with pytest.raises(NoSuchPlatform, match="it has none at all"):
+        graph_of(listing(), Served(), AMD64)
+
+
 def test_an_index_for_a_platform_is_not_reduced() -> None:
     inner = listing(entry(A))
     root = listing(entry(inner, "linux/amd64"), entry(B, "linux/arm64"))
-    with pytest.raises(UnsupportedManifest, match="an index for a platform"):
-        graph_of(root, Served(inner, A, B), AMD64)
+    for asked in ((AMD64,), (AMD64, ARM64)):
+        with pytest.raises(UnsupportedManifest, match="an index for a platform"):
+            graph_of(root, Served(inner, A, B), *asked)
     assert len(graph_of(root, Served(inner, A, B)).manifests()) == 4
 
 
