@@ -117,8 +117,9 @@ def test_every_blob_is_named_once_however_many_images_share_it() -> None:
         (listing(entry(A, "linux/arm/v6"), entry(A, "linux/arm/v7")), (A,), 2),
         (listing(entry(WHOLE, "linux/amd64"), entry(A, "linux/amd64")), ALL, 3),
         (listing(entry(A), entry(B)), ALL, 0),
+        (listing(entry(A, "windows/amd64"), entry(B, "windows/amd64")), ALL, 2),
     ],
-    ids=["an index", "an image", "a chart", "one image for two", "nested", "nobody knows"],
+    ids=["an index", "an image", "a chart", "one for two", "nested", "nobody knows", "versions"],
 )
 def test_it_is_for_as_many_platforms_as_it_has_images_for(
     root: RawManifest, served: tuple[RawManifest, ...], breadth: int
