@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import count
 
 from anyio import Event
@@ -66,8 +66,9 @@ class _Lane:
             if called.is_set():  # in the very turn in which we were cancelled
                 self.leave()
             else:
+                # Its ticket stays until it is drawn: to take it out of the heap is a search, and
+                # would make stopping a run of n waiting blobs cost n².
                 del self._waiting[ticket]
-                self._drop_the_gone()
             raise
 
     def leave(self) -> None:
@@ -79,10 +80,3 @@ class _Lane:
                 called.set()
                 return
         self._free += 1
-
-    def _drop_the_gone(self) -> None:
-        # Only once they are the larger half: taking each out of the heap by itself would make
-        # stopping a run of n waiting blobs cost n².
-        if len(self._queue) > 2 * len(self._waiting):
-            self._queue = list(self._waiting)
-            heapify(self._queue)
