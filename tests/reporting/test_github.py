@@ -192,6 +192,12 @@ def test_a_list_outside_the_repository_is_named_in_the_message(failed: Fail) -> 
     assert not any("file=" in str(each) or "line=" in str(each) for each in annotations)
 
 
+def test_positions_that_are_all_named_leave_no_more_to_count(failed: Fail) -> None:
+    five = [failed(f"q.io/a/b:{n}", RegistryUnavailable, "503", n) for n in range(1, 6)]
+    (annotation,) = github.failures(Report("engine", 1, tuple(five)))
+    assert annotation.message.endswith("\nimages.yaml:1, 2, 3, 4, 5")
+
+
 def test_what_was_not_tried_is_one_warning(ended: Callable[..., Outcome]) -> None:
     assert told(
         ended("a:1", Status.COPIED),
