@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.job import Step
 from asyncsync.model.outcome import Outcome, Status
-from asyncsync.reporting.causes import causes
+from asyncsync.reporting.causes import causes, left
 
 
 @pytest.mark.parametrize("kind", [AuthenticationFailed, RateLimited, RegistryUnavailable, TlsError])
@@ -82,6 +83,14 @@ def test_the_longest_wait_is_the_advice(failed: Callable[..., Outcome]) -> None:
 def test_what_did_not_fail_has_no_cause(ended: Callable[..., Outcome]) -> None:
     outcomes = [ended(f"nginx:{status}", status) for status in Status if status != "failed"]
     assert causes(outcomes) == ()
+
+
+def test_why_an_image_was_not_tried_is_the_last_that_was_noted_of_it(
+    ended: Callable[..., Outcome],
+) -> None:
+    notes = ("it has 2 platforms", "the deadline came first")
+    (group,) = left([replace(ended("nginx:1", Status.CANCELLED), notes=notes)])
+    assert group.told == "1 image cancelled: the deadline came first"
 
 
 def test_foreign_words_stay_one_printable_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 
 import pytest
 
@@ -65,8 +66,47 @@ def test_different_words_of_one_cause_share_their_advice(failed: Callable[..., O
 
     assert lines[0] == "a:1 (images.yaml:1): there is no 1 (resolve at docker.io)."
     assert lines[9].startswith("a:10 ")
-    assert lines[10] == "and 2 more (--failed-list FILE writes them all)"
-    assert sum("Correct the name" in line for line in lines) == 1
+    assert lines[10:] == [
+        "and 2 more (--failed-list FILE writes them all)",
+        "  Correct the name or the tag in the list, or comment the line out with #.",
+        "",
+        "12 failed. Nothing was moved in 5 min 2 s.",
+        "Then run the same command again: what is in place is skipped.",
+    ]
+
+
+def test_how_many_more_there_are_is_told_only_where_there_are_more(
+    failed: Callable[..., Outcome],
+) -> None:
+    outcomes = [failed(f"a:{n}", NotFound, f"there is no {n}", n) for n in range(1, 12)]
+    assert not any(" more " in line for line in told(*outcomes[:10]))
+    assert "and 1 more (--failed-list FILE writes them all)" in told(*outcomes)
+
+
+def test_what_may_have_passed_is_to_be_tried_again(failed: Callable[..., Outcome]) -> None:
+    missing = failed("redis:7.99", NotFound, "there is no 7.99")
+    passing = CopyError("503", Where("docker.io"), transient=True)
+    assert told(missing, replace(missing, error=passing))[-1] == (
+        "Run the same command again to retry: what is in place is skipped."
+    )
+
+
+def test_that_nothing_was_moved_is_said_only_where_nothing_was_begun(
+    ended: Callable[..., Outcome], failed: Callable[..., Outcome]
+) -> None:
+    resolved = failed("redis:7.99", NotFound, "there is no 7.99")
+    pulled = replace(resolved, steps={Step.PULL: 1.0})
+    unchanged = ended("b:1", Status.UNCHANGED)
+    assert "Nothing was moved in 1.0 s." in told(resolved, unchanged, seconds=1)[-2]
+    assert "It took 1.0 s." in told(pulled, unchanged, seconds=1)[-2]
+    assert told(ended("a:1", Status.CANCELLED), seconds=1) == ["1 cancelled. It took 1.0 s."]
+
+
+def test_a_stopped_run_does_not_ask_for_mending_first(
+    ended: Callable[..., Outcome], failed: Callable[..., Outcome]
+) -> None:
+    lines = told(failed("a:1", NotFound, "no"), ended("b:1", Status.CANCELLED), seconds=1)
+    assert lines[-1] == "1 failed, 1 cancelled. It took 1.0 s."
 
 
 def test_a_stopped_run_says_that_the_next_one_goes_on(ended: Callable[..., Outcome]) -> None:
@@ -113,7 +153,7 @@ def test_all_is_well_in_one_line(ended: Callable[..., Outcome]) -> None:
     assert told(ended("a:1", Status.UNCHANGED), seconds=1) == [
         "1 unchanged. Nothing was moved in 1.0 s. succeeded.log names what is in place."
     ]
-    assert told(ended("a:1", Status.COPIED), seconds=1) == [
+    assert told(ended("a:1", Status.COPIED), seconds=1, failed_list="failed.yaml") == [
         "1 copied. It took 1.0 s. succeeded.log names what is in place."
     ]
 
@@ -176,6 +216,8 @@ def test_a_damaged_layout_is_not_to_be_read_again(failed: Callable[..., Outcome]
     assert told(damaged, failed("b:1", NotFound, "there is no 1"))[-1] == (
         "Then run the same command again: what is in place is skipped."
     )
+    missing = failed("a:1", NotFound, "there is no a", registry="oci:./export")
+    assert told(missing)[-1].startswith("Then run the same command again")
     altered = failed("a:1", DigestMismatch, "other bytes", registry="r.example", step=Step.COPY)
     assert told(altered)[-1].startswith("Then run the same command again")
 
