@@ -34,15 +34,28 @@ def test_what_a_host_refuses_is_one_cause_however_it_is_worded(
     assert [failure.outcome for failure in cause.failures] == outcomes
 
 
-def test_another_registry_or_another_step_is_another_cause(failed: Callable[..., Outcome]) -> None:
+@pytest.mark.parametrize("kind", [AuthenticationFailed, NotFound])
+def test_another_registry_or_another_step_is_another_cause(
+    failed: Callable[..., Outcome], kind: type[CopyError]
+) -> None:
     outcomes = [
-        failed("ghcr.io/a/b:1", AuthenticationFailed, "401"),
-        failed("quay.io/a/b:1", AuthenticationFailed, "401"),
-        failed("ghcr.io/a/b:2", AuthenticationFailed, "401", step=Step.PULL),
+        failed("ghcr.io/a/b:1", kind, "401"),
+        failed("quay.io/a/b:1", kind, "401"),
+        failed("ghcr.io/a/b:2", kind, "401", step=Step.PULL),
         failed("ghcr.io/a/b:3", RateLimited, "429"),
-        failed("ghcr.io/a/b:4", AuthenticationFailed, "401"),
+        failed("ghcr.io/a/b:4", kind, "401"),
     ]
     assert [len(cause.failures) for cause in causes(outcomes)] == [2, 1, 1, 1]
+
+
+def test_what_needs_another_remedy_is_another_cause(failed: Callable[..., Outcome]) -> None:
+    plain, told = (failed(f"a:{n}", NotFound, "there is none") for n in (1, 2))
+    assert told.error
+    told.error.advising("Ask for linux/amd64.")
+    assert [cause.advice for cause in causes([plain, told])] == [
+        "Correct the name or the tag in the list, or comment the line out with #.",
+        "Ask for linux/amd64.",
+    ]
 
 
 def test_missing_tags_are_one_cause_with_words_of_their_own(failed: Callable[..., Outcome]) -> None:
@@ -68,6 +81,12 @@ def test_the_engine_is_one_whatever_it_was_doing(
         failed("redis:1", kind, "gone away", step=Step.PUSH, registry="r.example"),
     ]
     assert len(causes(outcomes)) == 1
+
+
+def test_a_lost_engine_and_a_full_disk_are_two_causes(failed: Callable[..., Outcome]) -> None:
+    assert (
+        len(causes([failed("nginx:1", EngineLost, "gone"), failed("a:1", DiskFull, "full")])) == 2
+    )
 
 
 def test_the_longest_wait_is_the_advice(failed: Callable[..., Outcome]) -> None:
