@@ -26,7 +26,7 @@ from asyncsync.model.errors import ConfigurationError, CopyError, NotFound, Wher
 from asyncsync.model.job import CopyJob, Destination, Plan, Step
 from asyncsync.model.outcome import Outcome, Report, Status
 from asyncsync.model.reference import Reference
-from asyncsync.model.spec import Position
+from asyncsync.model.spec import Mistake, Position
 from asyncsync.reporting.failed_list import failed_list
 from asyncsync.reporting.json import report_json
 from asyncsync.reporting.log import Level, open_log
@@ -225,6 +225,15 @@ def test_a_name_that_the_page_writes_in_another_way_is_masked_in_that_way_too(
     assert "::add-mask::robot&#36;<!---->sync" in commands(told.stderr)
 
 
+def test_a_name_is_masked_as_it_stands_alone_and_as_it_stands_in_a_sentence(
+    workflow: Workflow,
+) -> None:
+    workflow.write("# nothing yet\n")
+    told = workflow(*SYNC, REGISTRY_USER="+robot$sync", REGISTRY_PASSWORD=SECRET)
+    masks = {"::add-mask::&#43;robot&#36;<!---->sync", "::add-mask::+robot&#36;<!---->sync"}
+    assert masks <= set(commands(told.stderr))
+
+
 def test_a_plan_and_a_merge_mask_such_names_as_well(workflow: Workflow, tmp_path: Path) -> None:
     workflow.write("# nothing yet\n")
     login = {"REGISTRY": "www.r.example", "REGISTRY_USER": "robot$sync"}
@@ -359,6 +368,45 @@ def test_a_report_is_added_to_what_the_step_has_written(workflow: Workflow) -> N
         "",
     ]
     assert warned == []
+
+
+def test_failures_stand_at_their_lines_and_the_files_that_name_all_are_named(
+    workflow: Workflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, _ = page_of(workflow.variables)
+    common = (failed(0, "no"),) * 51
+    page.tell_report(
+        Report("engine", 2, (*common, *map(failed, range(1, 12)))),
+        destination=None,
+        report_path=Path("report.json"),
+        failed_list=Path("failed.yaml"),
+    )
+    told = commands(capsys.readouterr().err)
+    assert told[1].startswith("::error file=lists/images.yaml,line=1,")
+    assert told[-1].endswith(" and failed.yaml lists the images.")
+    text = workflow.summary.read_text()
+    assert f"([lists/images.yaml:1]({BLOB}/lists/images.yaml#L1))" in text
+    assert "and 1 more (all in report.json and failed.yaml)" in text
+
+
+def test_what_is_wrong_is_not_written_on_a_page_that_is_full(workflow: Workflow) -> None:
+    workflow.summary.write_bytes(b"x" * (PAGE_BYTES_MAX - 200))
+    page, _ = page_of(workflow.variables)
+    wrong = [Mistake(Position("lists/images.yaml", n), "no image" * 20) for n in range(9)]
+    page.tell_mistakes(wrong, list_name="lists/images.yaml")
+    page.tell_trouble(["This is a bug." * 20], nothing="Nothing was copied")
+    assert workflow.summary.stat().st_size <= PAGE_BYTES_MAX
+
+
+def test_a_secret_in_a_list_is_hidden_where_its_mistake_is_shown(
+    workflow: Workflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, _ = page_of(workflow.variables)
+    wrong = [Mistake(Position("lists/images.yaml", 1), f"no image is called {SECRET}")]
+    page.tell_mistakes(wrong, list_name="lists/images.yaml", secrets=[SECRET])
+    for text in (capsys.readouterr().err, workflow.summary.read_text()):
+        assert "no image is called" in text
+        assert SECRET not in text
 
 
 @pytest.mark.parametrize("room", [5000, 100, 0, -5000])
