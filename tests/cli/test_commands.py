@@ -378,6 +378,23 @@ def test_an_empty_password_is_told() -> None:
     assert (told.exit_code, told.stderr) == (2, "--password-stdin: stdin has no password.\n")
 
 
+def test_a_password_that_is_no_text_is_told() -> None:
+    write()
+    told = CliRunner().invoke(asyncsync, [*SYNC, "--user", "me", "--password-stdin"], input=b"\xff")
+    assert (told.exit_code, told.stderr) == (2, "--password-stdin: stdin is no UTF-8.\n")
+
+
+@pytest.mark.parametrize("options", [(), ("--output", "json"), ("--log-format", "json")])
+def test_a_failure_is_exit_code_1_and_logged_where_no_table_beside_shows_it(
+    options: tuple[str, ...],
+) -> None:
+    write("127.0.0.1:1/app:1\n")  # where nobody listens
+    told = call("sync", "--to", "127.0.0.1:1/team", "--via", "direct", "--retries", "0", *options)
+    assert told.exit_code == 1
+    assert "nothing listens at 127.0.0.1:1" in told.stdout
+    assert ("nothing listens at 127.0.0.1:1" in told.stderr) == bool(options)
+
+
 def test_an_empty_list_is_a_warning_and_no_failure() -> None:
     write("# nothing yet\n")
     told = call(*SYNC, "--failed-list", "failed.yaml", "--report", "report.json")

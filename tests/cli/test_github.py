@@ -234,6 +234,22 @@ def test_a_name_is_masked_as_it_stands_alone_and_as_it_stands_in_a_sentence(
     assert masks <= set(commands(told.stderr))
 
 
+def test_names_are_masked_that_an_option_says_and_before_a_variable_is_found_wrong(
+    workflow: Workflow,
+) -> None:
+    workflow.write("# nothing yet\n")
+    told = workflow(
+        "sync", "lists/images.yaml", "--to", "www.r.example/www.team", "--user", "+me",
+        "--password-stdin", stdin=SECRET,
+    )  # fmt: skip
+    written = ("www&#46;<!---->r.example", "www&#46;<!---->team", "&#43;me")
+    assert {f"::add-mask::{name}" for name in written} <= set(commands(told.stderr))
+    wrong = {"REGISTRY_USER": "robot$sync", "ASYNCSYNC_CONCURRENCY": "many"}
+    mask, error = commands(workflow(*SYNC, **wrong).stderr)
+    assert mask == "::add-mask::robot&#36;<!---->sync"
+    assert error.startswith("::error ")
+
+
 def test_a_plan_and_a_merge_mask_such_names_as_well(workflow: Workflow, tmp_path: Path) -> None:
     workflow.write("# nothing yet\n")
     login = {"REGISTRY": "www.r.example", "REGISTRY_USER": "robot$sync"}

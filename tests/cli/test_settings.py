@@ -11,7 +11,9 @@ from asyncsync import settings as library
 from asyncsync.cli.settings import Given, how_to_log, settings
 from asyncsync.cli.sync import sync
 from asyncsync.model.errors import ConfigurationError
+from asyncsync.model.events import ignore
 from asyncsync.model.job import Destination
+from asyncsync.model.place import Layout
 from asyncsync.model.platform import Platform
 from asyncsync.reporting.log import Level
 
@@ -153,6 +155,17 @@ def test_access_is_made_of_options_and_proxies() -> None:
     }
 
 
+def test_whatever_a_run_was_told_the_library_is_told() -> None:
+    told: dict[str, Any] = {
+        "from_": Layout.parse("oci:./export"), "platforms": (Platform("linux", "amd64"),),
+        "concurrency": 3, "fail_fast": True, "via": "direct", "retries": 5, "timeout": 90.0,
+        "clean": True, "exact": True, "with_referrers": True, "limit_rate": 1000.0,
+    }  # fmt: skip
+    chosen = settings(given(user="me", **told), {}, password="hunter2")
+    told |= {"to": TO, "credential": chosen.credential, "access": chosen.access, "observe": ignore}
+    assert chosen.options(ignore).items() >= told.items()
+
+
 def test_a_mirror_without_tls_has_to_be_named_as_one() -> None:
     mirror = ("docker.io", "http://mirror.example:81/hub")
     with pytest.raises(ConfigurationError, match=r"add --plain-http mirror\.example:81"):
@@ -174,6 +187,7 @@ def test_the_log_gets_more_with_every_v_and_less_with_q() -> None:
     assert how_to_log(given(verbose=5), {}) == ("console", Level.DEBUG)
     assert how_to_log(given(quiet=True), {}) == ("console", Level.ERROR)
     assert how_to_log(given(), {"ASYNCSYNC_LOG_FORMAT": "json"})[0] == "json"
+    assert how_to_log(given(quiet=True, log_format="json"), {}) == ("json", Level.ERROR)
     assert how_to_log(given(log_format="console"), {"ASYNCSYNC_LOG_FORMAT": "json"})[0] == "console"
     with pytest.raises(ConfigurationError, match="ASYNCSYNC_LOG_FORMAT"):
         how_to_log(given(), {"ASYNCSYNC_LOG_FORMAT": "xml"})
