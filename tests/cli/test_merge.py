@@ -268,6 +268,16 @@ def test_a_list_that_a_run_wrote_is_replaced_by_what_is_left_of_it_and_by_nothin
     assert Path("images.yaml").read_text().splitlines()[-1] == "docker.io/library/b:1"
 
 
+@pytest.mark.parametrize("option", ["--report", "--failed-list"])
+def test_neither_a_report_nor_the_plan_that_is_merged_is_written_over(option: str) -> None:
+    report = write("1.json", outcome("a:1", 1))
+    for read in (report, "plan.json"):
+        before = Path(read).read_text()
+        done = call("merge", report, "--plan", "plan.json", option, read)
+        assert f"{option} {read} is what is merged" in done.stderr
+        assert (done.exit_code, Path(read).read_text()) == (2, before)
+
+
 @pytest.mark.parametrize("text", [b"# mine\n# asyncsync: 1\na:1\n", b"# asyncsync: \xff\na:1\n"])
 def test_a_list_of_somebody_else_is_not_replaced_by_what_is_left_of_it(text: bytes) -> None:
     Path("images.yaml").write_bytes(text)

@@ -156,3 +156,14 @@ def test_bytes_must_have_the_digest_that_was_asked_and_the_one_that_was_told(
     else:
         with pytest.raises(DigestMismatch):
             manifest_of(headers, DATA, ref)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_what_a_tag_names_has_the_digest_that_its_registry_tells(algorithm: str) -> None:
+    told = Digest.of(DATA, algorithm)
+    assert manifest_of({"Docker-Content-Digest": str(told)}, DATA, REF).digest == told
+
+
+def test_an_answer_without_any_type_is_read_by_its_shape() -> None:
+    assert descriptor_of({"Content-Length": "7", "Docker-Content-Digest": str(ONE)}, REF) is None
+    assert manifest_of({}, DATA, REF).media_type == OCI_MANIFEST
