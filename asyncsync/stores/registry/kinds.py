@@ -69,7 +69,6 @@ def _kind(header: str, data: bytes, ref: Reference) -> str:
     body = _json_object(data) or {}
     inner = body.get("mediaType")
     inner = inner if isinstance(inner, str) else ""
-    _refuse_schema_1(inner, ref)
     shape = _shape(body, ref)
     if not body:  # a page, as a proxy shows it before a login
         kind = ""

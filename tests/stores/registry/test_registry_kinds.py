@@ -120,6 +120,20 @@ def test_what_is_no_manifest_or_two_at_once_is_refused(
     assert caught.value.where.registry == "r.example"
 
 
+@pytest.mark.parametrize(
+    ("header", "data", "says"),
+    [
+        ("text/html", b"<html>log in first</html>", "answered with text/html that is no manifest"),
+        ("", b"{}", "answered with something that is no manifest"),
+        ("", b'{"mediaType": "text/html"}', "is of the type text/html"),
+        ("", b'{"mediaType": " "}', "is of the type nothing"),
+    ],
+)
+def test_what_came_in_place_of_a_manifest_is_named(header: str, data: bytes, says: str) -> None:
+    with pytest.raises(CopyError, match=says):
+        manifest_of({"Content-Type": header}, data, REF)
+
+
 def test_schema_1_is_refused_from_its_head() -> None:
     with pytest.raises(UnsupportedManifest, match="schema 1"):
         descriptor_of({"Content-Type": SCHEMA_1}, REF)
