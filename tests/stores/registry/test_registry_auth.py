@@ -132,6 +132,7 @@ def test_a_token_is_preferred_to_a_password_and_the_unknown_is_skipped(
         ({"error": "insufficient_scope", "scope": "repository:a/b:pull,push"}, True),
         ({"error": "insufficient_scope", "scope": "repository:a:pull repository:b:*"}, True),
         ({"error": "insufficient_scope", "scope": "aws"}, False),
+        ({"error": "insufficient_scope", "scope": "repository:a:pull aws"}, False),
         ({"error": "insufficient_scope", "scope": "repository:a:pull\r\nX: y"}, False),
         ({"error": "insufficient_scope"}, False),
         ({"error": "invalid_token", "scope": "repository:a/b:pull"}, False),
