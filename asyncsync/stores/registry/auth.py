@@ -156,8 +156,7 @@ def read_grant(body: bytes) -> Grant | None:
     for name in ("token", "access_token"):
         token = answer.get(name)
         if isinstance(token, str) and _TOKEN.fullmatch(token):
-            life = _seconds(answer.get("expires_in"))
-            return Grant(token, max(life - _EARLY_SECONDS, life / 2))
+            return Grant(token, _seconds(answer.get("expires_in")) - _EARLY_SECONDS)
     return None
 
 

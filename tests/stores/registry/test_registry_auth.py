@@ -174,11 +174,14 @@ def test_a_token_is_asked_with_the_realms_own_query_byte_for_byte(
 def test_several_scopes_are_several_parameters_in_a_query_and_one_in_a_form() -> None:
     scopes = "repository:a:pull repository:b:pull"
     assert token_query(URL("https://a/t"), "", scopes).query.getall("scope") == scopes.split(" ")
-    form = dict(parse_qsl(token_form("id", "s", scopes).decode()))
-    assert form["scope"] == scopes
-    assert form["grant_type"] == "refresh_token"
-    assert "offline_token" not in form
-    assert "access_type" not in form
+    for service in ("r.example", ""):
+        assert dict(parse_qsl(token_form("id", service, scopes).decode())) == {
+            "grant_type": "refresh_token",
+            "refresh_token": "id",
+            "scope": scopes,
+            "client_id": "asyncsync",
+            **({"service": service} if service else {}),
+        }
 
 
 @pytest.mark.parametrize(
