@@ -175,7 +175,7 @@ def test_several_scopes_are_several_parameters_in_a_query_and_one_in_a_form() ->
     scopes = "repository:a:pull repository:b:pull"
     assert token_query(URL("https://a/t"), "", scopes).query.getall("scope") == scopes.split(" ")
     for service in ("r.example", ""):
-        assert dict(parse_qsl(token_form("id", service, scopes).decode())) == {
+        assert dict(parse_qsl(token_form("id", service, scopes).decode(), True)) == {
             "grant_type": "refresh_token",
             "refresh_token": "id",
             "scope": scopes,

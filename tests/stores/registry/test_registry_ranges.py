@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from anyio import run
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -115,6 +115,7 @@ def test_a_part_that_was_not_asked_for_is_refused_and_may_be_asked_again(
 
 
 @given(st.lists(st.binary(max_size=5), max_size=8), st.integers(0, 50), st.integers(0, 50))
+@example([b"0", b"1"], 0, 2)
 def test_of_chunks_exactly_the_bytes_between_come_through(
     chunks: list[bytes], start: int, length: int
 ) -> None:
