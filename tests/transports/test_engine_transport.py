@@ -37,6 +37,7 @@ from asyncsync.transports.engine.wire import Idle
 SOURCE, TARGET = Reference.parse("s.example/a:1"), Reference.parse("t.example/team/a:1")
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 PULL_NAME = f"s.example/a@{image('c').digest}"
+CONTAINERD = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
 DOWNLOADING = {"status": "Downloading", "id": "layer", "progressDetail": {"current": 5, "total": 9}}
 
 
@@ -106,6 +107,19 @@ async def test_a_copy_is_what_the_target_itself_confirms(stage: Stage) -> None:
         PULL_NAME: f"id of {PULL_NAME}",
         str(TARGET): f"id of {PULL_NAME}",
     }
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["packs anew", "keeps manifests"])
+async def test_an_engine_that_packs_anew_tells_what_it_holds_before_a_source_is_read(
+    stage: Stage, keeps: bool
+) -> None:
+    stage.registries.put(TARGET, image("c", "packed anew"))
+    stage.engine.images[PULL_NAME] = str(Digest.of(b"c"))
+    stage.engine.info = CONTAINERD if keeps else {}
+    (outcome,) = await stage.copy()
+    assert outcome.status is Status.UNCHANGED
+    assert bool(stage.engine.asked(f"GET /v1.41/images/{PULL_NAME}")) is not keeps
+    assert ("GET s.example" in stage.registries.asked) is keeps
 
 
 async def test_a_copy_that_waits_for_no_other_says_nothing_of_waiting(stage: Stage) -> None:
@@ -452,7 +466,6 @@ async def test_notes_are_part_of_the_outcome(stage: Stage) -> None:
 
 
 WAITING = {"status": "Waiting", "id": "layer"}
-CONTAINERD = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
 
 
 @pytest.mark.parametrize(
