@@ -320,6 +320,9 @@ async def test_an_image_whose_variant_the_engine_leaves_out_is_the_one_of_the_in
     stage.registries.failing["s.example"] = lambda: unreachable("s.example")
     (outcome,) = await stage.copy(job(SOURCE, TARGET, v6))
     assert outcome.status is Status.COPIED, outcome.error
+    stage.engine.platform["Variant"] = "v7"
+    (outcome,) = await stage.copy(job(SOURCE, TARGET, v6))
+    assert isinstance(outcome.error, errors.NoSuchPlatform)
 
 
 async def test_on_podman_a_target_that_cannot_be_asked_fails_before_the_pull(stage: Stage) -> None:
@@ -329,6 +332,16 @@ async def test_on_podman_a_target_that_cannot_be_asked_fails_before_the_pull(sta
     assert isinstance(outcome.error, errors.TlsError)
     assert outcome.error.where == Where("t.example", str(SOURCE), Step.RESOLVE)
     assert not stage.engine.asked("images/create")
+
+
+async def test_on_podman_a_target_is_asked_from_here_though_the_source_cannot_be(
+    stage: Stage,
+) -> None:
+    stage.engine.version["Components"] = [{"Name": "Podman Engine"}]  # type: ignore[assignment]
+    stage.registries.failing["s.example"] = lambda: unreachable("s.example")
+    stage.registries.put(TARGET, RawManifest(OCI_MANIFEST, b"", Digest.parse(DIGEST)))
+    (outcome,) = await stage.copy()
+    assert (outcome.status, str(outcome.digest)) == (Status.COPIED, DIGEST), outcome.error
 
 
 async def test_what_lies_under_the_targets_tag_does_not_stop_a_push_over_it(stage: Stage) -> None:
