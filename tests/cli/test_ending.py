@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
 from asyncsync.cli.ending import Ending
+from asyncsync.cli.running import run
+from asyncsync.cli.settings import Given
 from asyncsync.model.errors import ConfigurationError, ListError
+from asyncsync.model.job import Destination
 from asyncsync.model.spec import Mistake, Position
 
 SECRET = "hunter2-of-the-tests"
@@ -50,6 +55,27 @@ def test_asked_for_more_a_bug_tells_where_but_no_secret() -> None:
     assert lines[0].endswith("(KeyError). Please report it, with what follows.")
     assert any("test_ending.py" in line for line in lines)
     assert lines[-1] == "  KeyError: '***'"
+
+
+@pytest.mark.parametrize(("verbose", "where"), [(0, False), (1, False), (2, True)])
+def test_where_a_bug_is_is_told_by_a_sync_at_vv_alone(
+    verbose: int, where: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("images.yaml").write_text("# none\n")
+    given: Given = dict.fromkeys(Given.__annotations__)  # type: ignore[assignment]
+    options = {
+        "to": Destination.parse("r.example/team"), "platforms": (), "plain_http": (),
+        "insecure_skip_verify": (), "mirrors": (), "with_referrers": False, "output": "table",
+        "verbose": verbose,
+    }  # fmt: skip
+    lines: list[str] = []
+    ending = Ending()
+    run(ending, "images.yaml", {**given, **options})  # type: ignore[typeddict-item]
+    ending.tell = lines.append
+    with pytest.raises(click.exceptions.Exit), ending.told():
+        raise KeyError("here")
+    assert (lines[-1] == "  KeyError: 'here'") is where
 
 
 def test_a_bug_is_told_with_what_caused_it() -> None:
