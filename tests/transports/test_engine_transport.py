@@ -70,8 +70,8 @@ class Stage:
                 clean=clean,
             )
 
-    def made(self, engine: Engine) -> EngineTransport:
-        retrying = Retrying(0, sleep=no_wait)
+    def made(self, engine: Engine, retries: int = 0) -> EngineTransport:
+        retrying = Retrying(retries, sleep=no_wait)
         return EngineTransport(engine, self.registries, self.credentials, retrying=retrying)
 
     async def copy(
@@ -284,6 +284,17 @@ async def test_podmans_word_is_not_taken_for_the_targets(stage: Stage) -> None:
     (outcome,) = await stage.copy()
     assert isinstance(outcome.error, errors.DigestMismatch)
     assert not stage.engine.asked("/distribution/")
+
+
+async def test_a_pull_that_stands_still_is_given_up_and_tried_again(stage: Stage) -> None:
+    stage.engine.pull = [DOWNLOADING, 30]
+    going = [*PULLED]
+    stage.engine.before["pull"] += [lambda: None, lambda: setattr(stage.engine, "pull", going)]
+    async with open_client(Endpoint(stage.engine.url)) as docker, docker.session:
+        engine = await Engine.ask(docker, Idle(0.3), Queue())
+        async with running([job()], stage.made(engine, 1), concurrency=1) as run:
+            async for outcome in run:
+                assert (outcome.status, outcome.attempts) == (Status.COPIED, 2), outcome.error
 
 
 async def test_what_the_engine_has_tried_for_a_minute_is_not_tried_again(stage: Stage) -> None:
