@@ -297,7 +297,7 @@ class EngineTransport:
                 await self._try(work, self._engine.tag(work.before, target.name, str(target.tag)))
             else:
                 await self._try(work, self._engine.remove(work.target_name))
-        if self._clean and held.ours and held.is_last:
+        if held.ours and held.is_last:  # it was asked only to clean
             await self._try(work, self._engine.remove(work.pull_name))
 
     async def _try(self, work: _Work, act: Awaitable[None]) -> None:
