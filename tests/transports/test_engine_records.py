@@ -57,7 +57,8 @@ def test_only_changed_records_count_as_movement() -> None:
     def changed(**record: object) -> bool:
         return progress.read(line(**record))[0]
 
-    assert not changed(status="Waiting", id="a")
+    for still in ("Pulling fs layer", "Waiting", "Preparing", "Unavailable"):
+        assert not changed(status=still, id="a")
     assert changed(status="Downloading", id="a", progressDetail={"current": 1, "total": 9})
     assert not changed(status="Downloading", id="a", progressDetail={"current": 1, "total": 9})
     assert changed(status="Downloading", id="a", progressDetail={"current": 2, "total": 9})
