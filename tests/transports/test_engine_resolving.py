@@ -125,8 +125,10 @@ async def test_another_image_is_not_unchanged() -> None:
     registries = Registries()
     registries.put(SOURCE, image("c"))
     registries.put(TARGET, image("d"))
-    seen = await Asking(registries)()
+    asking = Asking(registries)
+    seen = await asking()
     assert seen == Sighting(image("c").digest, settled=True, unchanged=None, target_asked=True)
+    assert asking.notes == [], "it takes the place of no index"
 
 
 async def test_an_index_is_pulled_by_the_digest_of_its_platform() -> None:
