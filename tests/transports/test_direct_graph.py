@@ -233,7 +233,7 @@ def test_a_manifest_that_came_along_with_its_name_is_not_asked_for() -> None:
         (entry(A, size=7), A, DigestMismatch, "which has 7"),
         (entry(A), RawManifest(OCI_MANIFEST, B.data, B.digest), DigestMismatch, "sent"),
         (entry(A, mediaType=OCI_INDEX), A, UnsupportedManifest, "but named"),
-        (entry(A, mediaType="\x1b[2J"), A, UnsupportedManifest, "but named '\\[2J'"),
+        (entry(A, mediaType="\x1b[2J"), A, UnsupportedManifest, r"but named '\\x1b\[2J'"),
         (entry(raw(OCI_MANIFEST, {})), raw(OCI_MANIFEST, {}), UnsupportedManifest, "descriptor"),
         (entry(raw("a/b", {})), raw("a/b", {}), UnsupportedManifest, "not supported"),
     ],
