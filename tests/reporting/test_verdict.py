@@ -54,6 +54,7 @@ def test_many_failures_with_one_cause_are_told_once(failed: Callable[..., Outcom
         "37 failed. Nothing was moved in 5 min 2 s. failed.yaml lists them.",
         "Then run the same command again: what is in place is skipped.",
     ]
+    assert told(*outcomes[:2])[0].startswith("2 images: ghcr.io refuses us ")
     assert "  images.yaml:12, 14, 18, 19, 23 and 32 more (--failed-list FILE writes them all)" in (
         told(*outcomes)
     )
@@ -147,6 +148,18 @@ def test_what_was_told_as_copied_before_the_tar_was_in_its_place_is_taken_back_o
         f"oci:./mix.tar {held}: 1 image told as copied above is not in place."
     )
     assert all("told as copied" not in line for line in verdict(report, tar=tar))
+
+
+def test_a_tar_that_could_not_be_written_is_not_said_to_be_as_it_was(
+    ended: Callable[..., Outcome], failed: Callable[..., Outcome]
+) -> None:
+    lost = (ended("a:1", Status.CANCELLED), failed("b:1", CopyError, "the disk is full"))
+    end = verdict(
+        Report("direct", 3, lost),
+        tar=Layout.parse("oci:./mix.tar"),
+        told_copied=[outcome.job for outcome in lost],
+    )
+    assert any("has nothing of this run: 2 images told as copied" in line for line in end)
 
 
 def test_all_is_well_in_one_line(ended: Callable[..., Outcome]) -> None:
