@@ -193,9 +193,20 @@ def test_a_list_outside_the_repository_is_named_in_the_message(failed: Fail) -> 
 
 
 def test_positions_that_are_all_named_leave_no_more_to_count(failed: Fail) -> None:
-    five = [failed(f"q.io/a/b:{n}", RegistryUnavailable, "503", n) for n in range(1, 6)]
-    (annotation,) = github.failures(Report("engine", 1, tuple(five)))
+    six = [failed(f"q.io/a/b:{n}", RegistryUnavailable, "503", n) for n in range(1, 7)]
+    (annotation,) = github.failures(Report("engine", 1, tuple(six[:5])))
     assert annotation.message.endswith("\nimages.yaml:1, 2, 3, 4, 5")
+    (annotation,) = github.failures(Report("engine", 1, tuple(six)))
+    assert annotation.message.endswith("\nimages.yaml:1, 2, 3, 4, 5 and 1 more")
+    assert github.unread(["cut off"] * 5).message == "\n".join(["cut off"] * 5)
+
+
+def test_of_more_causes_than_ten_each_of_the_first_nine_has_one_error(failed: Fail) -> None:
+    outcomes = [
+        failed(f"r{n}.io/a:{tag}", NotFound, f"no {tag}") for n in range(11) for tag in "12"
+    ]
+    titles = [each.title for each in github.failures(Report("engine", 1, tuple(outcomes)))]
+    assert titles == [*(f"Not found: r{n}.io/a:1" for n in range(9)), "2 more causes"]
 
 
 def test_what_was_not_tried_is_one_warning(ended: Callable[..., Outcome]) -> None:
