@@ -175,7 +175,7 @@ async def test_a_registry_that_stays_away_is_waited_for_by_a_few_and_asked_by_al
     clock.now += OUTAGE_SECONDS - 1
     assert await attempts(retrying, away()) == 1
     clock.now += OUTAGE_SECONDS
-    assert await attempts(retrying, away()) == 4
+    assert [await attempts(retrying, away()) for _ in range(4)] == [4, 4, 4, 1]
 
 
 async def test_a_registry_that_answers_at_all_takes_nobodys_retries() -> None:

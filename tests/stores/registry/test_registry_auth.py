@@ -196,6 +196,7 @@ def test_several_scopes_are_several_parameters_in_a_query_and_one_in_a_form() ->
         ({"token": "t", "expires_in": "300"}, "t", 270),
         ({"token": "t", "expires_in": "soon"}, "t", 30),
         ({"token": "t", "expires_in": None}, "t", 30),
+        ({"token": "t", "expires_in": 10**400}, "t", 30),
         ({"token": "t", "expires_in": math.nan}, "t", 30),
         ({"token": "t", "expires_in": math.inf}, "t", 86370),
         ({"token": "t", "issued_at": "1970-01-01T00:00:00Z", "expires_in": 90}, "t", 60),
