@@ -439,6 +439,14 @@ async def test_a_target_that_only_takes_pushes_is_copied_to() -> None:
     assert await Asking(registries)() == Sighting(image("c").digest)
 
 
+async def test_a_target_with_an_odd_answer_is_copied_to_without_asking_it_again() -> None:
+    odd = CopyError("an odd answer", Where("t.example"), transient=True)
+    registries = Registries(failing={"t.example": lambda: odd})
+    registries.put(SOURCE, image("c"))
+    assert await Asking(registries, retries=1)() == Sighting(image("c").digest)
+    assert registries.asked.count("HEAD t.example") == 1
+
+
 @pytest.mark.parametrize(
     "body", [{"manifests": 1}, {"layers": []}, {"manifests": [], "config": {}}]
 )

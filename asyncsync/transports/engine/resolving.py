@@ -91,7 +91,7 @@ class Resolver:
                 return await steps.run(Step.RESOLVE, lambda: self._look(job, without, observe))
             except _UNREACHABLE as error:
                 host = error.where.registry
-                if host in without or host not in (str(job.source.place), str(job.target.place)):
+                if host not in (str(job.source.place), str(job.target.place)):
                     raise
                 without.add(host)
                 passing = error.transient or isinstance(error, TimedOut)
