@@ -146,6 +146,15 @@ async def test_a_whole_index_at_the_target_is_unchanged_unless_one_platform_was_
     assert (await Asking(registries)(ARM64)).unchanged is None
 
 
+async def test_a_platform_in_place_is_unchanged_for_one_reading_of_the_sources_index() -> None:
+    registries, whole = Registries(), index(amd64=image("amd"), arm64=image("arm"))
+    registries.put(SOURCE, image("amd"))
+    registries.put(SOURCE, whole)
+    registries.put(TARGET, image("amd"))
+    assert (await Asking(registries)()).unchanged == image("amd").digest
+    assert registries.asked == ["HEAD s.example", "HEAD t.example", "GET s.example"]
+
+
 async def test_that_one_platform_takes_the_place_of_an_index_is_said() -> None:
     registries, whole = Registries(), index(amd64=image("amd"), arm64=image("arm"))
     registries.put(SOURCE, whole)
