@@ -431,13 +431,22 @@ async def test_an_engine_that_brings_another_platform_is_not_believed(stage: Sta
     assert not stage.engine.asked("/push?")
 
 
+@pytest.mark.parametrize(
+    ("says", "kind"),
+    [
+        ("unauthorized: authentication required", errors.AuthenticationFailed),
+        ("toomanyrequests: slow down", errors.RateLimited),
+        ("received unexpected HTTP status: 503 Service Unavailable", errors.RegistryUnavailable),
+        ("x509: certificate signed by unknown authority", errors.TlsError),
+    ],
+)
 async def test_a_target_out_of_our_reach_is_asked_through_the_engine_before_the_pull(
-    stage: Stage,
+    stage: Stage, says: str, kind: type[CopyError]
 ) -> None:
     stage.registries.failing["t.example"] = lambda: unreachable("t.example")
-    stage.engine.distribution = [(500, {"message": "unauthorized: authentication required"})]
+    stage.engine.distribution = [(500, {"message": says})]
     (outcome,) = await stage.copy()
-    assert isinstance(outcome.error, errors.AuthenticationFailed)
+    assert isinstance(outcome.error, kind)
     assert not stage.engine.asked("images/create")
 
 
