@@ -26,7 +26,7 @@ class ScriptedEngine:
     connection there, and a number stalls for so many seconds. `silent`: not even the stream's head
     comes. `distribution` is a status and a body, or several, one for each time. `images` are local
     names with their Ids, `nameless` Ids that lost theirs, `odd` what it says of each besides or
-    instead. `before["tag"]` (`pull`, `push`,
+    instead, `keeps` why it removes none. `before["tag"]` (`pull`, `push`,
     `delete`, `version`) are called one by one, each before one such request is answered. `requests`
     are the ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
     """
@@ -42,6 +42,7 @@ class ScriptedEngine:
         self.nameless: set[str] = set()
         self.platform = {"Os": "linux", "Architecture": "amd64"}
         self.odd: dict[str, object] = {}
+        self.keeps = ""
         self.before: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
         self.requests: list[str] = []
         self.auths: list[str] = []
@@ -123,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         path, _ = self._noted()
         self._happens("delete")
+        if self.scripted.keeps:
+            self._answer(409, {"message": self.scripted.keeps})
+            return
         gone = self.scripted.images.pop(_name(path, ""), None)
         self._answer(200, [{"Untagged": gone}]) if gone else self._answer(404, {"message": "gone"})
 

@@ -298,6 +298,16 @@ async def test_a_pull_that_stands_still_is_given_up_and_tried_again(stage: Stage
                 assert (outcome.status, outcome.attempts) == (Status.COPIED, 2), outcome.error
 
 
+async def test_an_engine_that_refuses_to_clean_is_noted_and_costs_no_image(
+    scripted: ScriptedEngine,
+) -> None:
+    stage = Stage(scripted, {"t.example": Credential("u", "t-c4nary")})
+    scripted.keeps = "conflict: in use as t-c4nary"
+    (outcome,) = await stage.copy(clean=True)
+    assert outcome.status is Status.COPIED
+    assert outcome.notes == ("the engine could not be cleaned: conflict: in use as ***",)
+
+
 async def test_what_the_engine_has_tried_for_a_minute_is_not_tried_again(stage: Stage) -> None:
     failed = {"error": "received unexpected HTTP status: 503 Service Unavailable"}
     stage.engine.push = [{"status": "Retrying in 5 seconds", "id": "layer"}, failed]
