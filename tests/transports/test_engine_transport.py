@@ -20,7 +20,7 @@ from asyncsync.model import errors
 from asyncsync.model.access import Credential
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, Where
-from asyncsync.model.events import Advised, BytesMoved, Event, Noted, Waited
+from asyncsync.model.events import Advised, BytesMoved, Event, Noted, StepStarted, Waited
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import OCI_MANIFEST, RawManifest
 from asyncsync.model.outcome import Outcome, Status
@@ -296,6 +296,27 @@ async def test_a_pull_that_stands_still_is_given_up_and_tried_again(stage: Stage
         async with running([job()], stage.made(engine, 1), concurrency=1) as run:
             async for outcome in run:
                 assert (outcome.status, outcome.attempts) == (Status.COPIED, 2), outcome.error
+
+
+async def test_a_copy_that_is_stopped_in_its_push_leaves_no_name_of_the_target(
+    stage: Stage,
+) -> None:
+    stage.engine.push = [{"status": "Preparing"}, 30]
+    pushing = anyio.Event()
+
+    def observe(event: Event) -> None:
+        if event == StepStarted(job(), Step.PUSH):
+            pushing.set()
+
+    async with (
+        stage.transport() as transport,
+        running([job()], transport, concurrency=1, observe=observe) as run,
+    ):
+        await pushing.wait()
+        run.stop()
+        async for outcome in run:
+            assert outcome.status is Status.CANCELLED
+    assert set(stage.engine.images) == {PULL_NAME}
 
 
 async def test_an_engine_that_refuses_to_clean_is_noted_and_costs_no_image(
