@@ -42,6 +42,7 @@ from asyncsync.model.events import (
 )
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.outcome import Outcome, Status
+from asyncsync.queueing import Turns
 
 _NOTES_MAX = 20  # a job that has more to say than this says the same again and again
 
@@ -140,7 +141,7 @@ class Run:
         self._jobs, self._copy, self._fail_fast = jobs, copy, fail_fast
         self._timeout, self._observe = timeout, observe
         self._workers = min(concurrency, len(jobs))
-        self._waiting = iter(jobs)  # shared: on one loop, next() gives each job to one worker
+        self._turns = Turns(jobs)  # shared: on one loop, each job is taken by one worker
         self._told: dict[CopyJob, Outcome] = {}  # the report comes from here, not from the reader
         # No bound but the plan's: telling never waits, so what the target has confirmed cannot be
         # lost to a cancellation between copying and telling.
@@ -190,7 +191,7 @@ class Run:
                             workers.start_soon(self._worker, under_way, block)
             finally:  # also when the reader has left, or somebody cancelled all of us
                 left = [progress.outcome(Status.CANCELLED) for progress in under_way.values()]
-                left += [Outcome(job, Status.NOT_STARTED) for job in self._waiting]
+                left += [Outcome(job, Status.NOT_STARTED) for job in self._turns.rest()]
                 for outcome in left:
                     self._tell(outcome)
                 self._announce(left, block)
@@ -212,9 +213,10 @@ class Run:
 
     async def _worker(self, under_way: dict[CopyJob, _Progress], block: CancelScope) -> None:
         try:
-            while self._goes_on and (job := next(self._waiting, None)):
+            while self._goes_on and (job := self._turns.take()):
                 progress = under_way[job] = _Progress(job, self._observe)
                 outcome = await progress.copied(self._copy, self._timeout)
+                self._turns.over(job)
                 del under_way[job]  # no await between here and telling
                 self._tell(outcome)
                 self._observe(Ended(outcome))

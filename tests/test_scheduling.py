@@ -38,10 +38,11 @@ from asyncsync.scheduling import Run, running
 DIGEST = Digest("sha256", "0" * 64)
 
 
-def make_jobs(count: int) -> list[CopyJob]:
+def make_jobs(count: int, *, sources: int = 1) -> list[CopyJob]:
+    """Jobs that come from so many registries in turn."""
     return [
         CopyJob(
-            Reference.parse(f"a.example/i:{n}"),
+            Reference.parse(f"{chr(97 + n % sources)}.example/i:{n}"),
             Reference.parse(f"b.example/i:{n}"),
             (),
             Position("images.yaml", n + 1),
@@ -140,7 +141,7 @@ schedules = st.builds(
 
 async def play(schedule: Schedule) -> tuple[list[CopyJob], ScriptedCopy, Run, BaseException | None]:
     """Run the schedule to its end; also what came out of the block, if anything did."""
-    jobs = make_jobs(len(schedule.script))
+    jobs = make_jobs(len(schedule.script), sources=3)
     copy = ScriptedCopy(schedule.script)
     ended: list[CopyJob] = []
     held: list[Run] = []
@@ -281,6 +282,20 @@ async def test_no_more_images_are_copied_at_once_than_asked() -> None:
         assert copy.started == 4
         copy.gate.set()
         assert {outcome.job async for outcome in run} == set(jobs)
+
+
+async def test_a_source_that_stands_still_holds_up_no_image_of_another() -> None:
+    still, quick = make_jobs(50), make_jobs(50, sources=2)[1::2]
+    gate = anyio.Event()
+
+    async def copy(job: CopyJob, observe: Observe) -> Copied:
+        await (gate.wait() if job in still else checkpoint())
+        return Copied(DIGEST, changed=True)
+
+    async with running([*still, *quick], copy, concurrency=4) as run:
+        assert {(await anext(run)).job for _ in quick} == set(quick)
+        gate.set()
+        assert {outcome.job async for outcome in run} == set(still)
 
 
 async def test_a_run_that_is_asked_in_the_middle_has_a_word_on_every_job() -> None:
