@@ -20,7 +20,6 @@ __all__ = ["decode", "entries", "read"]
 
 LIST_BYTES_MAX = 16 * 1024 * 1024  # a hundred thousand names of the length that people give
 ENTRIES_MAX = 100_000
-MISTAKES_MAX = 1000  # told in one go; more would only say again that this is another kind of file
 
 _AROUND = BLANKS + "\r\n"  # values are often lines of a file, with their ends
 _BOM = "\ufeff"
@@ -100,12 +99,5 @@ def _all(found: Iterable[Entry | Mistake], layout: Layout | None = None) -> tupl
         else:
             specs.append(result)
     if mistakes:
-        raise ListError(_told(mistakes))
+        raise ListError(mistakes)
     return tuple(specs)
-
-
-def _told(mistakes: list[Mistake]) -> list[Mistake]:
-    first, more = mistakes[:MISTAKES_MAX], mistakes[MISTAKES_MAX:]
-    if more:
-        first.append(Mistake(more[0].at, f"{len(more)} more mistakes from here on"))
-    return first

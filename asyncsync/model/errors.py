@@ -35,6 +35,8 @@ from asyncsync.model.job import Step
 from asyncsync.model.place import is_layout
 from asyncsync.model.spec import Mistake
 
+_MISTAKES_MAX = 1000  # told one by one; more would only say again that this is another kind of file
+
 
 class AsyncsyncError(Exception):
     """Whatever asyncsync raises on purpose."""
@@ -46,7 +48,10 @@ class _Mistakes(AsyncsyncError):
         self.mistakes = tuple(sorted(mistakes, key=lambda mistake: mistake.at))
 
     def __str__(self) -> str:
-        return "\n".join(str(mistake) for mistake in self.mistakes)
+        told = [str(mistake) for mistake in self.mistakes[:_MISTAKES_MAX]]
+        if more := self.mistakes[_MISTAKES_MAX:]:
+            told.append(str(Mistake(more[0].at, f"{len(more)} more mistakes from here on")))
+        return "\n".join(told)
 
 
 class ListError(_Mistakes):

@@ -155,6 +155,15 @@ def test_two_images_that_would_become_one_are_told() -> None:
     assert told.exit_code == 2
 
 
+def test_all_mistakes_are_counted_though_a_thousand_are_told() -> None:
+    told = call(*SYNC, "-", stdin="UPPER:1\n" * 2000).stderr.splitlines()
+    assert told[-2:] == [
+        "-:1001:1: 1000 more mistakes from here on",
+        "2000 mistakes in stdin. Nothing was copied.",
+    ]
+    assert len(told) == 1002
+
+
 def test_mistakes_on_stdin_are_told_by_line() -> None:
     told = call(*SYNC, "-", stdin="UPPER:1\n")
     assert told.stderr.startswith("-:1:1: ")
