@@ -16,6 +16,7 @@ AsyncsyncError
     ├── DigestMismatch        content or confirmation is not what was named
     ├── UnsupportedManifest   an image of a kind that cannot be copied this way
     ├── RefusedByTarget       the target takes no such image
+    │   ├── TargetClosed      it takes no pushes at all
     │   ├── TargetFull        it has no room left, or its quota is used up
     │   ├── TypeRefused       not in this form
     │   └── BlobsUnknown      it lacks blobs that the manifest names
@@ -328,6 +329,16 @@ class TargetFull(RefusedByTarget):
         return (
             f"Free space at {self.where.registry}, or raise the quota there; then run it again: "
             "what is in place is skipped."
+        )
+
+
+class TargetClosed(RefusedByTarget):
+    """The target takes no pushes at all."""
+
+    def advice(self) -> str:
+        return (
+            f"{self.where.registry} is read-only, locked, or only a cache of another registry: "
+            "have it opened for pushes, or name another destination."
         )
 
 

@@ -16,6 +16,7 @@ from asyncsync.model.errors import (
     EngineLost,
     RateLimited,
     RegistryUnavailable,
+    TargetClosed,
     TlsError,
 )
 from asyncsync.model.foreign import shown
@@ -23,7 +24,13 @@ from asyncsync.model.outcome import Outcome, Status
 from asyncsync.reporting.units import count
 
 # What these say is about the host, whatever image met it first, and however it was worded.
-_ABOUT_THE_HOST = (AuthenticationFailed, RateLimited, RegistryUnavailable, TlsError)
+_ABOUT_THE_HOST = (
+    AuthenticationFailed,
+    RateLimited,
+    RegistryUnavailable,
+    TargetClosed,
+    TlsError,
+)
 _ABOUT_THE_ENGINE = (EngineLost, DiskFull)  # there is one engine, whichever step it failed in
 
 

@@ -25,6 +25,7 @@ from asyncsync.model.errors import (
     RateLimited,
     RefusedByTarget,
     RegistryUnavailable,
+    TargetClosed,
     TargetFull,
     TypeRefused,
     Where,
@@ -53,7 +54,6 @@ _RULED_OUT = frozenset({405, 409, 412, 413})
 _BODY_TOO_LARGE = (
     "Raise its limit on bodies, or that of the proxy before it (nginx: client_max_body_size)"
 )
-_TAKES_NOTHING = "It takes no pushes: it is read-only, locked, or only a cache of another registry"
 _TAG_STAYS = "Remove the tag there or loosen that rule, or name another tag in the list"
 _NAME_REFUSED = frozenset({"NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID", "SIZE_INVALID"})
 # Each reads on from where it has come to, or a page of `<` alone takes seconds.
@@ -124,7 +124,11 @@ def push_failure(
         return RefusedByTarget(f"{error.what}. {_TAG_STAYS}", error.where)
     if answer.status not in _RULED_OUT:
         return error
-    hint = {405: f". {_TAKES_NOTHING}", 413: f". {_BODY_TOO_LARGE}"}.get(answer.status, "")
+    if answer.status == 405:
+        return TargetClosed(
+            f"{speaker} takes no pushes ({answer.line}){said(answer, secrets)}", error.where
+        )
+    hint = f". {_BODY_TOO_LARGE}" if answer.status == 413 else ""
     return RefusedByTarget(f"{error.what}{hint}", error.where)
 
 

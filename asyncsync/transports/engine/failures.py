@@ -119,6 +119,11 @@ _RULES = (
         "{registry} refuses {name}:{identifier}",
     ),
     _Rule(
+        r"http 405\b|: 405 |the operation is unsupported",
+        errors.TargetClosed,
+        "{registry} takes no pushes",
+    ),
+    _Rule(
         "manifest unknown|manifest_unknown|name unknown|name_unknown|not found|"
         "repository does not exist",
         errors.NotFound,
