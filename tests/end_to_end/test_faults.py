@@ -91,6 +91,28 @@ def test_a_target_that_is_down_fails_before_anything_is_pulled(
     assert registry.requests("GET", "/blobs/", since=mark) == []
 
 
+@pytest.mark.parametrize("via", ["engine", "direct"])
+def test_a_target_that_takes_no_pushes_costs_its_source_one_image(
+    engine: Engine, registry: Registry, namespace: str, tmp_path: Path, via: str,
+    asyncsync_command: Command,
+) -> None:  # fmt: skip
+    names = [f"app{n}" for n in range(6)]
+    for name in names:
+        registry.put_image(f"{namespace}/{name}", "1")
+    write_list(asyncsync_command.folder, *(f"{registry.host}/{namespace}/{n}:1" for n in names))
+    mark = registry.mark()
+    with Registry(tmp_path / "read-only", read_only=True) as target:
+        arguments = ("--to", target.host, "-c", "1", "--via", via)
+        done = asyncsync_command("sync", *arguments, engine=engine)
+
+    assert done.returncode == 1
+    for name in names[1:]:
+        assert registry.requests("GET", f"{namespace}/{name}/", since=mark) == []
+    assert registry.requests("GET", f"{namespace}/{names[0]}/", since=mark)
+    assert done.stdout.count("takes no pushes") == 1, done.stdout
+    assert "6 failed. Nothing was moved" in done.stdout or "6 failed. 33" in done.stdout
+
+
 def test_a_registry_that_dies_half_way_in_a_push_and_comes_back_gets_the_image(
     engine: Engine, registry: Registry, own_registry: Registry, namespace: str,
     asyncsync_command: Command,

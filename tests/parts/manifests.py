@@ -140,11 +140,15 @@ class Served:
 
 @dataclass
 class Registries:
-    """All registries of a test. `failing` names hosts that raise; `asked` is what came."""
+    """All registries of a test. `failing` names hosts that raise; `asked` is what came.
+
+    `refusing` names hosts that let nobody push.
+    """
 
     held: dict[str, RawManifest] = field(default_factory=dict)
     configs: dict[str, bytes] = field(default_factory=dict)
     failing: dict[str, Callable[[], CopyError]] = field(default_factory=dict)
+    refusing: dict[str, Callable[[], CopyError]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def put(self, ref: Reference, manifest: RawManifest) -> None:
@@ -166,7 +170,24 @@ class Registries:
         self._ask("GET", ref)
         return self.configs[str(ref.digest)]
 
+    async def begin_anew(self, ref: Reference) -> Taking:
+        self._ask("POST", ref)
+        if error := self.refusing.get(str(ref.place)):
+            raise error()
+        return Taking(self, ref)
+
     def _ask(self, method: str, ref: Reference) -> None:
         self.asked.append(f"{method} {ref.place}")
         if error := self.failing.get(str(ref.place)):
             raise error()
+
+
+@dataclass
+class Taking:
+    """An upload that one of the registries has begun to take."""
+
+    registries: Registries
+    ref: Reference
+
+    async def cancel(self) -> None:
+        self.registries.asked.append(f"DELETE {self.ref.place}")

@@ -70,7 +70,7 @@ class Registry:
 
     With `user`, it wants a login (htpasswd); with `tls`, it speaks TLS alone, with a certificate
     for 127.0.0.1 and localhost by a CA of its own (`ca_file`). `tmpfs="6m"` gives its data a disk
-    of that size, to be full.
+    of that size, to be full. `read_only`: it takes nothing.
     """
 
     def __init__(
@@ -81,7 +81,9 @@ class Registry:
         password: str = "",
         tls: bool = False,
         tmpfs: str | None = None,
+        read_only: bool = False,
     ) -> None:
+        self.read_only = read_only
         self.folder, self.user, self.password = folder, user, password
         self.data, self._tmpfs = folder / "data", tmpfs
         self.ca_file = folder / "ca.pem" if tls else None
@@ -349,6 +351,8 @@ class Registry:
                 "certificate": str(self.folder / "server.pem"),
                 "key": str(self.folder / "server.key"),
             }
+        if self.read_only:
+            config["storage"]["maintenance"]["readonly"] = {"enabled": True}
         if self.user is not None:
             config["auth"] = {"htpasswd": {"realm": "tests", "path": str(self.folder / "htpasswd")}}
         return config

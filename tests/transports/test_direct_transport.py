@@ -20,9 +20,11 @@ from asyncsync.model.errors import (
     DigestMismatch,
     NoSuchPlatform,
     NotFound,
+    PermissionDenied,
     RegistryUnavailable,
     TypeRefused,
     UnsupportedManifest,
+    Where,
 )
 from asyncsync.model.events import BytesMoved, Spared, Walked
 from asyncsync.model.job import CopyJob, Step
@@ -42,6 +44,7 @@ from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
 from asyncsync.retrying import Retrying
 from asyncsync.transports.direct.adapting import without_attestations
+from asyncsync.transports.direct.contracts import Upload
 from asyncsync.transports.direct.graph import Node
 from asyncsync.transports.direct.pace import Pace
 from asyncsync.transports.direct.transport import DirectTransport
@@ -367,6 +370,39 @@ async def test_a_manifest_that_cannot_be_read_is_told_with_image_and_step(update
         await registries.copy(job())
     where = caught.value.where
     assert (where.image, where.step) == (str(job().source), Step.RESOLVE)
+
+
+def letting_nobody_push(target: MemoryTarget, ref: Reference) -> Upload:
+    raise PermissionDenied(f"{ref.place} answered 403", Where(str(ref.place)))
+
+
+async def test_once_a_target_refuses_an_image_nothing_more_is_read_for_it(
+    registries: Registries,
+) -> None:
+    registries.target.uploads = letting_nobody_push
+    registries.put(INDEX, job("other"), AMD, ARM, SAID)
+    transport = registries.transport()
+    with pytest.raises(PermissionDenied):
+        await transport(job(), registries.listener)
+    registries.source.read.clear()
+    with pytest.raises(PermissionDenied) as refused:
+        await transport(job("other"), registries.listener)
+    assert refused.value.where == Where(str(TARGET), str(job("other").source), Step.COPY)
+    assert registries.source.read == []
+
+
+async def test_what_is_in_place_in_another_form_is_so_although_the_target_refuses_more() -> None:
+    target = MemoryTarget(refuses=frozenset({OCI_INDEX}), mounts=False)
+    registries = Registries(target=target)
+    registries.put(INDEX, job("new"), AMD, ARM, SAID)
+    registries.put(INDEX, job(), AMD, ARM, SAID)
+    transport = registries.transport()
+    placed = await transport(job(), registries.listener)
+    assert placed.digest != INDEX.digest
+    target.uploads = letting_nobody_push
+    with pytest.raises(PermissionDenied):
+        await transport(job("new"), registries.listener)
+    assert await transport(job(), registries.listener) == Copied(placed.digest, changed=False)
 
 
 async def test_exact_lets_no_other_form_in(registries: Registries) -> None:

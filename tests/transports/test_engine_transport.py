@@ -27,6 +27,7 @@ from asyncsync.model.outcome import Outcome, Status
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
 from asyncsync.model.spec import Position
+from asyncsync.reporting.causes import causes
 from asyncsync.retrying import Retrying
 from asyncsync.scheduling import running
 from asyncsync.transports.engine import Engine, EngineTransport, connected
@@ -479,6 +480,62 @@ async def test_a_target_out_of_our_reach_is_asked_through_the_engine_before_the_
     (outcome,) = await stage.copy()
     assert isinstance(outcome.error, kind)
     assert not stage.engine.asked("images/create")
+
+
+def several(stage: Stage, count: int) -> list[CopyJob]:
+    """Jobs of so many images that the source has."""
+    jobs = [
+        job(Reference.parse(f"s.example/a{n}:1"), Reference.parse(f"t.example/team/a{n}:1"))
+        for n in range(count)
+    ]
+    for each in jobs:
+        stage.registries.put(each.source, image("c"))
+    return jobs
+
+
+async def test_once_a_target_refuses_a_push_no_more_is_pulled_for_it(stage: Stage) -> None:
+    jobs = several(stage, 5)
+    stage.engine.push = [{"error": "denied: requested access to the resource is denied"}]
+    where = Where("t.example")
+    stage.registries.refusing["t.example"] = lambda: errors.PermissionDenied("403", where)
+    outcomes = await stage.copy(*jobs)
+    for outcome in outcomes:
+        assert isinstance(outcome.error, errors.PermissionDenied)
+        assert outcome.error.where == Where("t.example", str(outcome.job.source), Step.PUSH)
+    assert len(stage.engine.asked("images/create")) == 1
+    assert stage.registries.asked.count("POST t.example") == 4
+    assert len(causes(outcomes)) == 1
+
+
+async def test_a_target_that_refuses_one_image_gets_the_next_one_that_it_lets_in(
+    stage: Stage,
+) -> None:
+    jobs = several(stage, 3)
+    denied = [{"error": "denied: requested access to the resource is denied"}]
+    stage.engine.before["push"] = [lambda: setattr(stage.engine, "push", denied)]
+    stage.engine.before["push"] += [lambda: setattr(stage.engine, "push", PUSHED)]
+    outcomes = await stage.copy(*jobs)
+    assert [outcome.status for outcome in outcomes] == ["failed", "copied", "copied"]
+    asked = [what for what in stage.registries.asked if what[:4] in ("POST", "DELE")]
+    assert asked == ["POST t.example", "DELETE t.example"] * 2
+
+
+async def test_a_target_that_fails_when_it_is_asked_gets_its_push_all_the_same(
+    stage: Stage,
+) -> None:
+    jobs = several(stage, 2)
+    stage.engine.push = [{"error": "denied: requested access to the resource is denied"}]
+    where = Where("t.example")
+    stage.registries.refusing["t.example"] = lambda: errors.RegistryUnavailable("503", where, True)
+    outcomes = await stage.copy(*jobs, retries=1)
+    assert [type(outcome.error) for outcome in outcomes] == [errors.PermissionDenied] * 2
+    assert stage.registries.asked.count("POST t.example") == 1
+    assert len(stage.engine.asked("images/create")) == 2
+
+
+async def test_a_target_that_refuses_nothing_is_not_asked_whether_it_does(stage: Stage) -> None:
+    await stage.copy(*several(stage, 2))
+    assert "POST t.example" not in stage.registries.asked
 
 
 async def test_a_layer_that_many_streams_tell_is_counted_once(stage: Stage) -> None:

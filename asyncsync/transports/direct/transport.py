@@ -47,6 +47,7 @@ from asyncsync.transports.direct.placing import Placing
 from asyncsync.transports.direct.referrers import Bringing, Placed
 from asyncsync.transports.direct.relay import Relay
 from asyncsync.transports.direct.walking import manifests_under, walk
+from asyncsync.transports.refusals import Refusals
 from asyncsync.transports.stepping import Steps
 from asyncsync.transports.together import both
 
@@ -75,6 +76,7 @@ class DirectTransport:
         self._retrying, self._pace, self._exact = retrying, pace, exact
         self._idle_seconds = idle_seconds
         self._blobs = Blobs(Lanes())
+        self._refusals = Refusals(target)
         self._fallbacks = Fallbacks(target) if with_referrers else None
 
     async def __call__(self, job: CopyJob, observe: Observe) -> Copied:
@@ -101,7 +103,7 @@ class DirectTransport:
             idle_seconds=self._idle_seconds,
         )
         placing = Placing(self._blobs, relay, self._target, job, steps, observe, there is not None)
-        with steps.within(Step.COPY):
+        with steps.within(Step.COPY), self._refusals.noted(job.target.place):
             try:
                 image = (
                     known if isinstance(known, Placed) else await self._placed(placing, known.graph)
@@ -120,6 +122,8 @@ class DirectTransport:
         """Where the image stands already, else what is to be copied."""
         if there and not job.platforms and there.digest == found.digest:
             return await self._standing(job, found, there, steps)
+        if there is None and self._refusals.by(job.target.place):
+            await steps.part(Step.COPY, lambda: self._refusals.ask(job.target))
         root = await self._read(job, found, steps)
         config = await self._checked_config(job, root, steps)  # before the target is believed
         if there and there.digest in self._known(job, root):

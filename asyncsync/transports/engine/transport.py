@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from anyio import move_on_after
 
@@ -60,6 +61,7 @@ from asyncsync.transports.engine.wire import (
     Stalled,
     Unfinished,
 )
+from asyncsync.transports.refusals import Refusals, Uploads
 from asyncsync.transports.stepping import Steps
 
 # Failures of a target at which no push can succeed, or be confirmed.
@@ -96,6 +98,10 @@ class _Work:
         return f"{self.job.target.name}:{self.job.target.tag}"
 
 
+class Registries(Manifests, Uploads, Protocol):
+    """What is asked from here of the registries between which the engine copies."""
+
+
 class EngineTransport:
     """A `Copy` through an engine. Many workers call it at once.
 
@@ -106,7 +112,7 @@ class EngineTransport:
     def __init__(
         self,
         engine: Engine,
-        manifests: Manifests,
+        manifests: Registries,
         credentials: Credentials,
         *,
         retrying: Retrying,
@@ -119,6 +125,7 @@ class EngineTransport:
         self._resolver = Resolver(manifests, engine.platform, advise=advise, held=held)
         self._manifests = manifests
         self._names = LocalNames()
+        self._refusals = Refusals(manifests)
         self._advised = False
         self._layers: dict[str, int] = {}  # bytes so far by layer: every stream tells shared ones
 
@@ -132,6 +139,8 @@ class EngineTransport:
             work = await steps.run(Step.RESOLVE, lambda: self._work(job, observe, seen))
             if not seen.target_asked:
                 await steps.run(Step.RESOLVE, lambda: self._ask_target(work))
+            elif self._refusals.by(job.target.place):
+                await steps.run(Step.PUSH, lambda: self._refusals.ask(job.target))
             asked = time.monotonic()
             async with self._names.hold(work.pull_name) as held, self._swept(work, held):
                 if (waited := time.monotonic() - asked) > _WAIT_SECONDS:
@@ -200,7 +209,8 @@ class EngineTransport:
             self._advised = True
             work.observe(Advised(ADVICE))
         await steps.run(Step.TAG, lambda: self._tag(work, held))
-        pushed = await steps.run(Step.PUSH, lambda: self._push(work, held))
+        with self._refusals.noted(work.job.target.place):
+            pushed = await steps.run(Step.PUSH, lambda: self._push(work, held))
         return await steps.run(Step.VERIFY, lambda: self._verify(work, pushed))
 
     async def _pull(self, work: _Work, held: Held) -> None:
