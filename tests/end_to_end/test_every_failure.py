@@ -82,6 +82,7 @@ CASES: dict[type[CopyError], Case] = {
     errors.DigestMismatch: Case(another_digest, "verify", "alters images"),
     errors.UnsupportedManifest: Case(at_pull("schema version 1"), "pull", "current format"),
     errors.RefusedByTarget: Case(at_push("manifest invalid"), "push", "rules on types"),
+    errors.TargetClosed: Case(at_push("parsing HTTP 405 response"), "push", "opened for pushes"),
     errors.TargetFull: Case(at_push("no space left on device"), "push", "Free space at"),
     errors.NoSuchPlatform: Case(at_pull("no matching manifest for x"), "pull", "--platform"),
     errors.DiskFull: Case(at_pull("no space left on device"), "pull", "--clean"),
