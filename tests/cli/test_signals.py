@@ -20,6 +20,14 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 SOON = 5.0  # seconds, as promised
 
 
+@pytest.fixture(autouse=True)
+def hangups_heard() -> Iterator[None]:
+    """Under nohup, the tests themselves ignore SIGHUP, and what they start would inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class Silent:
     """An engine that takes every connection and says nothing."""
 
