@@ -55,6 +55,7 @@ PULL = [
     ("[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 support is disabled by default", errors.UnsupportedManifest, False),
     ("reading manifest v1 in r.example:5000/team/app: manifest unknown", errors.NotFound, False),
     ("something that nobody has seen before", CopyError, True),
+    ("unexpected status from GET request to http://r.example:5000/v2/x: 405 Method Not Allowed", CopyError, True),
     ("error from registry: unavailable", errors.RegistryUnavailable, True),
 ]  # fmt: skip
 PUSH = [

@@ -160,6 +160,7 @@ _RULES = (
     ),
 )
 _AT_TARGET = frozenset({Step.PUSH, Step.VERIFY})
+_OF_PUSHES = (errors.TargetClosed, errors.TargetFull)
 # On a containerd store and on podman the local image is missing in these words, on a classic
 # engine in the others; all of them speak of the engine, none of a registry.
 _LOCAL_MISSING = re.compile(
@@ -184,7 +185,7 @@ def classify(text: str, step: Step, ref: Reference, secrets: Iterable[str] = ())
     for rule in _RULES:
         if not rule.matches(plain):
             continue
-        if rule.kind is errors.TargetFull and step is not Step.PUSH:
+        if rule.kind in _OF_PUSHES and step is not Step.PUSH:
             continue  # a quota of pulls, or of the engine's own
         if rule.kind is errors.DiskFull and step in _AT_TARGET:  # it is the registry's disk then
             return errors.TargetFull(f"{registry} has no room left{said}", where)
