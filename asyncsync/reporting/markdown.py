@@ -85,13 +85,13 @@ def summary(
     found, outcomes = causes(report.outcomes), report.outcomes
     files = [plain(name) for name in (report_path, failed_list) if name]
     head = _head(report, destination, limit_rate)
-    untried = _untried(report) + _to_click(found)
+    behind = _untried(report) + _to_click(found)
     alone = _told_alone(outcomes)
     idle = len(outcomes) - len(alone)
     last = [_idle_row(idle, files)] if idle else []
     # What comes with whatever is cut, with the longest numbers that it can have.
     frame = _cut_off(found, len(outcomes), files) + _table(last, len(outcomes), len(outcomes))
-    room = limit_bytes - _bytes(head) - _bytes(untried) - _bytes(frame)
+    room = limit_bytes - _bytes(head) - _bytes(behind) - _bytes(frame)
     if room < 0:
         return ""
     failures, room = _fitting((_cause(cause, link, files) for cause in found), room)
@@ -100,7 +100,7 @@ def summary(
     cut = _cut_off(left, len(alone) - len(rows), files)
     whole = [*rows, *last] if not left else rows
     table = _table(whole, len(rows) + idle, len(outcomes)) if whole else ""
-    return "".join([head, *failures, untried, cut, table])
+    return "".join([head, *failures, behind, cut, table])
 
 
 def mistakes(
