@@ -31,3 +31,17 @@ class Manifests(Protocol):
 
         Raises CopyError whose `where` has the registry alone.
         """
+
+
+class Begun(Protocol):
+    """An upload that has begun."""
+
+    async def cancel(self) -> None:
+        """Tell the target that nothing will come of it. Never raises, never takes long."""
+
+
+class Uploads(Protocol):
+    """Begins uploads."""
+
+    async def begin_anew(self, ref: Reference) -> Begun:
+        """Begin to upload the blob `ref`. Raises CopyError whose `where` has the registry alone."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import (
@@ -22,24 +21,11 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.place import Place, Registry
 from asyncsync.model.reference import Reference
+from asyncsync.transports.contracts import Uploads
 
 _REFUSALS = (AuthenticationFailed, NotFound, PermissionDenied, RefusedByTarget)
 _OF_ONE_IMAGE = (BlobsUnknown, TypeRefused)
 _NOTHING = Digest.of(b"")
-
-
-class Begun(Protocol):
-    """An upload that has begun."""
-
-    async def cancel(self) -> None:
-        """Tell the target that nothing will come of it. Never raises, never takes long."""
-
-
-class Uploads(Protocol):
-    """Begins uploads."""
-
-    async def begin_anew(self, ref: Reference) -> Begun:
-        """Begin to upload the blob `ref`. Raises CopyError whose `where` has the registry alone."""
 
 
 class Refusals:

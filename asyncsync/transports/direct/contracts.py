@@ -13,7 +13,7 @@ from asyncsync.model.manifest import Descriptor, RawManifest, Taken
 from asyncsync.model.place import Place
 from asyncsync.model.reference import Reference
 from asyncsync.stores.content import Content
-from asyncsync.transports.contracts import Manifests
+from asyncsync.transports.contracts import Begun, Manifests
 
 
 class Reading(Protocol):
@@ -61,7 +61,7 @@ class Source(Manifests, Lists, Protocol):
         """What may be meant by the tag `ref`, which it does not have; in words, or empty."""
 
 
-class Upload(Protocol):
+class Upload(Begun, Protocol):
     """A blob on its way into the target."""
 
     async def send(self, content: Content, start: int = 0) -> None:
@@ -69,9 +69,6 @@ class Upload(Protocol):
 
     async def offset(self) -> int:
         """How many bytes the target has of it: where to go on; 0 where it cannot say."""
-
-    async def cancel(self) -> None:
-        """Tell the target that nothing will come of it. Never raises, never takes long."""
 
 
 class Target(Manifests, Lists, Protocol):

@@ -122,6 +122,7 @@ class DirectTransport:
         """Where the image stands already, else what is to be copied."""
         if there and not job.platforms and there.digest == found.digest:
             return await self._standing(job, found, there, steps)
+        # What has the tag may be the image in another form, for which nothing has to be let in.
         if there is None and self._refusals.by(job.target.place):
             await steps.part(Step.COPY, lambda: self._refusals.ask(job.target))
         root = await self._read(job, found, steps)

@@ -48,7 +48,7 @@ from asyncsync.model.place import as_registry
 from asyncsync.model.platform import Platform
 from asyncsync.model.reference import Reference
 from asyncsync.retrying import Retrying
-from asyncsync.transports.contracts import Manifests
+from asyncsync.transports.contracts import Manifests, Uploads
 from asyncsync.transports.engine.failures import classify, is_local_missing
 from asyncsync.transports.engine.names import Held, LocalNames
 from asyncsync.transports.engine.queue import ADVICE
@@ -61,7 +61,7 @@ from asyncsync.transports.engine.wire import (
     Stalled,
     Unfinished,
 )
-from asyncsync.transports.refusals import Refusals, Uploads
+from asyncsync.transports.refusals import Refusals
 from asyncsync.transports.stepping import Steps
 
 # Failures of a target at which no push can succeed, or be confirmed.
