@@ -307,6 +307,17 @@ def test_killed_again_and_again_it_holds_whole_images_alone_and_the_next_run_end
     assert [path.name for path in (served.data / ".asyncsync").iterdir()] == ["lock"]
 
 
+def test_what_it_had_of_an_upload_when_it_was_killed_is_gone_once_it_is_up_again(
+    served: ServedFolder,
+) -> None:
+    begun = ask(served.host, "POST", "/v2/team/app/blobs/uploads/")
+    assert ask(served.host, "PATCH", begun.location, b"half of it").status == 202
+    served.kill()
+    assert len(list((served.data / ".asyncsync").glob("new-*"))) == 1
+    served.start()
+    assert list((served.data / ".asyncsync").glob("new-*")) == []
+
+
 def whole(layout: Path) -> None:
     """Everything that the index of a layout leads to is there, and is what its digest says."""
     index = json.loads((layout / "index.json").read_bytes())

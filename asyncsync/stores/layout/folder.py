@@ -50,7 +50,6 @@ class LayoutFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._real = path.resolve()
-        self._sweeping, self._swept = Lock(), False
         self._guard = Lock()  # for the next, which threads fill and empty
         self._waiting: dict[object, Entry] = {}
 
@@ -76,6 +75,8 @@ class LayoutFolder:
                 what = f"{name} cannot be written: it is write-protected"
                 raise ConfigurationError(f"{what}. Name another folder, or give us the right.")
             layout.entries()
+            if create:  # at once: a run with nothing to write would leave it all
+                sweep(path)
         except BrokenLayout as error:
             what = f"{name} is a damaged OCI layout: {shown(str(error))}"
             raise ConfigurationError(f"{what}. Copy it again, or start afresh.") from None
@@ -131,7 +132,6 @@ class LayoutFolder:
 
     def begin(self, algorithm: str = "sha256") -> BlobWriter:
         """The same, for who closes it by himself."""
-        self._sweep()
         return BlobWriter(self._real, algorithm)
 
     @contextmanager
@@ -190,17 +190,10 @@ class LayoutFolder:
         return data
 
     def _change(self, how: Callable[[bytes], bytes]) -> None:
-        self._sweep()
         before = self._index()
         after = how(before)
         if after != before:
             _replace(self._real, INDEX_NAME, after)
-
-    def _sweep(self) -> None:
-        with self._sweeping:
-            if not self._swept:
-                sweep(self._real)
-                self._swept = True
 
 
 def _check_blobs(path: Path, name: str) -> None:

@@ -64,6 +64,8 @@ def locked(root: Path) -> Iterator[None]:
 
 def sweep(root: Path) -> None:
     """Remove what processes that died have left. Raises OSError."""
+    if not os.path.lexists(root / WORKSHOP):  # it is not made for that: the disk may be full
+        return
     with within(root, WORKSHOP) as shop:
         for name in os.listdir(shop):
             if name.startswith(_NEW):

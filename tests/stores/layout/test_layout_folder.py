@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,8 +228,17 @@ def test_a_writer_that_is_killed_leaves_a_valid_layout_and_its_drafts_are_swept(
         assert found
         assert all(layout.read(each.descriptor.digest) is not None for each in found)
     (folder / ".asyncsync" / "new-left").write_bytes(b"of a dead one")
-    put(LayoutFolder.open(folder, create=True), DATA)
+    LayoutFolder.open(folder, create=False)
+    assert "new-left" in os.listdir(folder / ".asyncsync"), "who reads changes nothing"
+    LayoutFolder.open(folder, create=True)
     assert os.listdir(folder / ".asyncsync") == ["lock"]
+
+
+def test_to_open_what_others_have_written_changes_nothing(layout: LayoutFolder) -> None:
+    shutil.rmtree(layout.path / ".asyncsync")
+    before = everything(layout.path)
+    LayoutFolder.open(layout.path, create=True)
+    assert everything(layout.path) == before
 
 
 def test_drafts_of_the_living_are_not_swept(layout: LayoutFolder) -> None:
