@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 import anyio
 import tenacity
 
-from asyncsync.model.errors import CopyError, EngineLost, RateLimited
+from asyncsync.model.errors import CopyError, EngineLost, RateLimited, TimedOut
 
 T = TypeVar("T")
 Tell: TypeAlias = Callable[[int, float, CopyError], None]  # attempt that follows, wait, error
@@ -54,9 +54,10 @@ def pause(error: CopyError, attempt: int, chance: float) -> float:
 
 
 class Outages:
-    """Registries at which nobody is there, as some have found out: they are asked, but once alone.
+    """Registries at which nobody is there, or that have never answered, as some have found out.
 
-    Else each of 2,000 images would wait for a dead registry as long as the first one did.
+    They are asked, but once alone. Else each of 2,000 images would wait for a dead registry as long
+    as the first one did.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,15 +68,17 @@ class Outages:
         """Something has failed for good with `error`."""
         if error.away:
             host = error.where.registry
-            self._failures[host] = (self._recent(host) + 1, self._clock())
+            self._failures[host] = (self._recent(error) + 1, self._clock())
 
     def has(self, error: CopyError) -> bool:
         """Whether `error` is of a registry that is known to be away."""
-        return error.away and self._recent(error.where.registry) >= OUTAGE_FAILURES
+        return error.away and self._recent(error) >= OUTAGE_FAILURES
 
-    def _recent(self, host: str) -> int:
-        count, last = self._failures.get(host, (0, 0.0))
-        return count if self._clock() - last < OUTAGE_SECONDS else 0
+    def _recent(self, error: CopyError) -> int:
+        count, last = self._failures.get(error.where.registry, (0, 0.0))
+        # Silence takes longer than that to be told, and ends with the first answer, not with time.
+        lasts = isinstance(error, TimedOut) or self._clock() - last < OUTAGE_SECONDS
+        return count if lasts else 0
 
 
 @dataclass(frozen=True, slots=True)

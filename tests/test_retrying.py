@@ -12,6 +12,7 @@ from asyncsync.model.errors import (
     EngineLost,
     RateLimited,
     RegistryUnavailable,
+    TimedOut,
     Where,
 )
 from asyncsync.model.job import Step
@@ -176,6 +177,26 @@ async def test_a_registry_that_stays_away_is_waited_for_by_a_few_and_asked_by_al
     assert await attempts(retrying, away()) == 1
     clock.now += OUTAGE_SECONDS
     assert [await attempts(retrying, away()) for _ in range(4)] == [4, 4, 4, 1]
+
+
+async def test_a_registry_that_never_answers_is_waited_for_by_a_few_however_long_that_takes() -> (
+    None
+):
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None: ...
+
+    async def silent() -> None:
+        clock.now += 60
+        raise TimedOut("it sent nothing", WHERE, transient=True).being_away()
+
+    retrying, began = Retrying(3, sleep=sleep, outages=Outages(clock)), clock.now
+    for _ in range(6):
+        with pytest.raises(TimedOut):
+            await retrying.run(silent, lambda *_: None)
+    assert clock.now - began == 60 * (4 + 4 + 4 + 1 + 1 + 1)
+    overloaded = TimedOut("it sent nothing", WHERE, transient=True)
+    assert await attempts(retrying, overloaded) == 4, "it has answered meanwhile"
 
 
 async def test_a_registry_that_answers_at_all_takes_nobodys_retries() -> None:

@@ -120,7 +120,8 @@ class CopyError(AsyncsyncError):
     """
 
     advised = ""  # what helps here besides or in place of its kind's advice; some kinds read it
-    away = False  # nobody is there at all, so it is the same for all who ask that registry
+    # Nobody is there, or it has never answered: so it is the same for all who ask that registry.
+    away = False
 
     def __init__(
         self,
@@ -171,7 +172,7 @@ class CopyError(AsyncsyncError):
         return made
 
     def being_away(self) -> Self:
-        """The same error, where nobody is there at all."""
+        """The same error, where nobody is there at all, or it has never answered."""
         self.away = True
         return self
 
@@ -385,4 +386,6 @@ class TimedOut(CopyError):
     """Nothing moved for too long, or the image took longer than --timeout allows."""
 
     def advice(self) -> str:
+        if self.advised:
+            return self.advised
         return "Run it again; raise --timeout if it is set, or look at the link to the registry."

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from aiohttp import web
 from parts import images
@@ -18,10 +21,17 @@ from parts.judging import assert_whole, blobs_of, seen_by_skopeo
 from parts.processes import once
 from parts.registry import Registry
 from parts.relay import Relay
-from scripted import reset
+from scripted import reset, scripted
 
 import asyncsync
 from asyncsync import Outcome, Status
+from asyncsync.credentials import Credentials
+from asyncsync.model.access import Access
+from asyncsync.retrying import Retrying
+from asyncsync.scheduling import Run, running
+from asyncsync.stores.registry.client import RegistryClient
+from asyncsync.transports.direct.pace import Pace
+from asyncsync.transports.direct.transport import DirectTransport
 
 pytestmark = [pytest.mark.registry, pytest.mark.timeout(120)]
 
@@ -421,3 +431,60 @@ async def test_a_dead_registry_is_waited_for_by_its_first_images_alone(
     # The target is asked by all, the source of the last five too.
     assert [outcome.attempts for outcome in told[-3:]] == [1, 1, 1]
     assert told[0].attempts > 1
+
+
+async def swallow(request: web.BaseRequest) -> web.Response:
+    """What becomes of a request behind a firewall that takes connections and says nothing."""
+    await anyio.sleep_forever()
+    return web.Response()
+
+
+@asynccontextmanager
+async def two_at_once(
+    folder: Path, to: str, *entries: str, idle_seconds: float
+) -> AsyncIterator[Run]:
+    """A direct run that bears so much silence of its sources, and does not pause between tries."""
+    plan = await asyncsync.plan(entries, to=to)
+    hosts = {to, *(str(job.source.place) for job in plan.jobs)}
+    access, nobody = Access(plain_http=frozenset(hosts)), Credentials.load({}, docker_config=folder)
+    async with (
+        RegistryClient(access, nobody, idle_seconds=idle_seconds) as sources,
+        RegistryClient(access, nobody) as target,
+    ):
+        retrying = Retrying(3, sleep=lambda _: anyio.lowlevel.checkpoint())
+        transport = DirectTransport(sources, target, retrying=retrying, pace=Pace(None))
+        async with running(plan.jobs, transport, concurrency=2) as run:
+            yield run
+
+
+async def test_a_registry_that_never_answers_is_waited_for_by_its_first_images_alone(
+    own_registry: Registry, tmp_path: Path
+) -> None:
+    async with scripted(swallow) as silent:
+        entries = [f"{silent.host}/x/a{n}:1" for n in range(7)]
+        async with two_at_once(tmp_path, own_registry.host, *entries, idle_seconds=0.2) as run:
+            told = [outcome async for outcome in run]
+    asked = sorted(Counter(seen.path for seen in silent.requests).values())
+    assert len(asked) == 7
+    assert asked[:3] == [1, 1, 1], "at most a fourth was under way when three had found out"
+    assert asked[-3:] == [4, 4, 4]
+    advice = {outcome.error.advice() for outcome in told if outcome.error}
+    assert len(advice) == 1, "one cause, told once"
+    assert f"check that {silent.host} is up, and that no firewall" in advice.pop()
+
+
+async def test_a_registry_that_never_answers_holds_up_no_image_of_another(
+    registry: Registry, own_registry: Registry, namespace: str, tmp_path: Path
+) -> None:
+    names = [f"b{n}" for n in range(4)]
+    for name in names:
+        registry.put_image(f"{namespace}/{name}", "1", size=1000)
+    async with scripted(swallow) as silent:
+        entries = [f"{silent.host}/x/a{n}:1" for n in range(4)]
+        entries += [f"{registry.host}/{namespace}/{name}:1" for name in names]
+        async with two_at_once(tmp_path, own_registry.host, *entries, idle_seconds=600) as run:
+            told = [await anext(run.outcomes) for _ in names]
+            assert {outcome.status for outcome in told} == {Status.COPIED}
+            assert len({seen.path for seen in silent.requests}) == 1
+            run.stop()
+    assert_whole(own_registry, names)

@@ -9,7 +9,8 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,7 @@ from anyio import fail_after, move_on_after, to_thread
 from yarl import URL
 
 from asyncsync.model.access import Access
-from asyncsync.model.errors import ConfigurationError, Where
+from asyncsync.model.errors import ConfigurationError, TimedOut, Where
 from asyncsync.stores.registry.answers import Answer
 from asyncsync.stores.registry.hosts import proxy_for, proxy_of
 from asyncsync.stores.registry.mishaps import AddressRefused, Dripping, asking
@@ -37,6 +38,10 @@ REQUEST_SECONDS = 300.0  # for all of a small answer, however it drips
 DRIP_BYTES_A_SECOND = 100
 DRIP_WAITS = 5
 DIGESTING_SECONDS = 15 * 60.0  # a registry reads gigabytes again before it answers their last byte
+_UNHEARD = (
+    "It has answered nothing in this run: check that {} is up, and that no firewall, proxy or load "
+    "balancer on the way swallows what is asked; then run it again."
+)
 
 Body: TypeAlias = bytes | AsyncIterator[bytes]
 
@@ -146,6 +151,7 @@ class Wire:
         self._idle_seconds = idle_seconds
         self._sessions: dict[Reach | None, aiohttp.ClientSession] = {}
         self._peers: dict[tuple[str | None, int | None], Reach] = {}
+        self._heard: set[str] = set()  # who has answered at all, by host and port
         self._tls: ssl.SSLContext | None = None
 
     async def __aenter__(self) -> Self:
@@ -190,6 +196,7 @@ class Wire:
         # A proxy waits for its own connection, and may say nothing meanwhile.
         connect = 2 * secs if proxy else CONNECT_SECONDS
         with (
+            self._unheard(at),
             asking(
                 at,
                 where,
@@ -213,7 +220,18 @@ class Wire:
                     DIGESTING_SECONDS if sends else secs, connect=connect if proxy else None
                 ),
             )
+            self._heard.add(at)
             return await self._answer(response, request, where)
+
+    @contextmanager
+    def _unheard(self, at: str) -> Iterator[None]:
+        """Mark the silence of who has never answered: others are overloaded, and answer later."""
+        try:
+            yield
+        except TimedOut as error:
+            if error.transient and at not in self._heard:
+                error.being_away().advising(_UNHEARD.format(at))
+            raise
 
     async def _answer(
         self, response: aiohttp.ClientResponse, request: Request, where: Where

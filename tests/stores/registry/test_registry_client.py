@@ -249,6 +249,35 @@ async def test_a_registry_that_falls_silent_is_left() -> None:
     assert caught.value.transient
 
 
+async def test_silence_tells_a_registry_that_has_never_answered_from_an_overloaded_one() -> None:
+    heard: list[web.BaseRequest] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        heard.append(request)
+        if len(heard) != 2:
+            await sleep_forever()
+        return web.Response(status=503)
+
+    async with scripted(answer) as server, asking(server, idle_seconds=0.2) as client:
+
+        async def failure() -> CopyError:
+            with fail_after(10), pytest.raises(CopyError) as caught:
+                await client.resolve(reference(server))
+            return caught.value
+
+        first, second, third = [await failure() for _ in range(3)]
+    assert isinstance(first, TimedOut)
+    assert first.away
+    assert first.advice().startswith(
+        f"It has answered nothing in this run: check that {server.host} is"
+    )
+    assert isinstance(second, RegistryUnavailable), "it says that it is overloaded"
+    assert isinstance(third, TimedOut)
+    assert third.what == first.what
+    assert not third.away
+    assert third.advice().startswith("Run it again")
+
+
 @pytest.mark.parametrize(
     ("head", "more"),
     [(b"4;", b"an-extension"), (b"4\r\nblob\r\n0\r\n", b"X-Trailer: 1\r\n")],
