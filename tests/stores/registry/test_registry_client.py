@@ -278,6 +278,30 @@ async def test_silence_tells_a_registry_that_has_never_answered_from_an_overload
     assert third.advice().startswith("Run it again")
 
 
+async def test_a_token_server_that_never_answers_is_told_apart_from_its_registry(
+    tmp_path: Path,
+) -> None:
+    own, realm = self_signed(tmp_path), ""
+
+    async def swallow(request: web.BaseRequest) -> web.Response:
+        await sleep_forever()
+        return web.Response()
+
+    async def challenge(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    async with scripted(challenge) as server, scripted(swallow, tls=own.context) as tokens:
+        realm = f"https://{tokens.host}/token"
+        access = Access(plain_http=frozenset({server.host}), ca_file=own.file)
+        async with asking(server, access=access, idle_seconds=0.2) as client:
+            with fail_after(10), pytest.raises(TimedOut) as caught:
+                await client.resolve(reference(server))
+    assert caught.value.away
+    assert caught.value.where.registry == server.host
+    assert caught.value.what == f"{tokens.host} sent nothing for 0 s"
+    assert f"check that {tokens.host} is up" in caught.value.advice()
+
+
 @pytest.mark.parametrize(
     ("head", "more"),
     [(b"4;", b"an-extension"), (b"4\r\nblob\r\n0\r\n", b"X-Trailer: 1\r\n")],
