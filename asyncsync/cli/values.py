@@ -6,6 +6,7 @@ imported where they are made, or `--help` would load them all.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,8 @@ def folder(text: str) -> Path:
         raise ValueError("a tar cannot be served: unpack it into a folder, and name that")
     if not name:
         raise ValueError("the folder has no name")
+    if os.path.isfile(name):  # what opens it would advise a tar as well
+        raise ValueError(f"{name!r} is a file, and no folder: name one, as ./export")
     return Path(name)
 
 

@@ -50,6 +50,14 @@ def test_what_is_no_folder_is_refused_and_nothing_is_made(
     assert list(asyncsync_command.folder.glob("*export*")) == []
 
 
+def test_a_file_is_not_served_and_no_tar_is_advised(asyncsync_command: Command) -> None:
+    (asyncsync_command.folder / "export").write_text("nginx:1\n")
+    done = asyncsync_command("serve", "export")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'export' is a file, and no folder: name one, as ./export" in done.stderr
+    assert "tar" not in done.stderr
+
+
 def test_a_folder_of_other_things_is_not_taken_for_a_layout(asyncsync_command: Command) -> None:
     home = asyncsync_command.folder / "home"
     home.mkdir()
