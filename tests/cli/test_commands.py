@@ -522,7 +522,11 @@ def test_a_layout_that_cannot_be_used_is_a_message_and_nothing_moves(
     ("args", "variables", "message"),
     [
         (("--via", "engine"), {}, "No Docker Engine answers"),
-        (("--via", "direct", "--ca-file", "no.pem"), {}, "holds no certificate in PEM form"),
+        (
+            ("--via", "direct", "--ca-file", "no.pem"),
+            {},
+            "--ca-file no.pem: holds no certificate in PEM form",
+        ),
         (("--via", "direct"), {"DOCKER_CONFIG": "."}, "config.json:1:2: this is no JSON"),
         (("--via", "direct"), {"HTTPS_PROXY": "socks5://p.example"}, "the proxy for https is"),
     ],

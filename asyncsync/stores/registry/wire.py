@@ -158,7 +158,10 @@ class Wire:
         for scheme in ("http", "https"):
             proxy_of(scheme, self._access.proxies)  # a wrong one is told now, not in mid-run
         if self._access.ca_file:  # else aiohttp's own context, which trusts what the system does
-            self._tls = await to_thread.run_sync(trusting, self._access.ca_file)
+            try:
+                self._tls = await to_thread.run_sync(trusting, self._access.ca_file)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"--ca-file {error}") from error
         return self
 
     async def __aexit__(
