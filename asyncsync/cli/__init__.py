@@ -19,6 +19,14 @@ from asyncsync.cli.sync import sync
 __all__ = ["asyncsync", "main"]
 
 
+# What holds if a command does not get to its work, as where it is called wrongly.
+_NOTHING = {
+    "merge": "Nothing was merged",
+    "demo": "Nothing is left behind",
+    "serve": "Nothing was served",
+}
+
+
 class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         with ctx.ensure_object(Ending).told():
@@ -47,7 +55,8 @@ def _tell_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None: 
     callback=_tell_version,
     help="Tell the version and exit.",
 )
-def asyncsync() -> None:
+@click.pass_context
+def asyncsync(ctx: click.Context) -> None:
     """Copy a list of container images into the registry that you can use.
 
     In parallel, verified, safe to repeat.
@@ -62,6 +71,8 @@ def asyncsync() -> None:
     Watch it first, on this machine alone:
         asyncsync demo
     """
+    ending = ctx.ensure_object(Ending)  # before the command's own words are read
+    ending.nothing = _NOTHING.get(ctx.invoked_subcommand or "", ending.nothing)
 
 
 asyncsync.add_command(sync)

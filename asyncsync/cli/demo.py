@@ -31,10 +31,8 @@ def demo(ending: Ending, keep: Path | None) -> None:
     """
     from asyncsync.model.foreign import shown
 
-    # Before all that follows is loaded, which a signal may interrupt.
-    ending.nothing = (
-        f"What there is stays in {shown(str(keep))}" if keep else "Nothing is left behind"
-    )
+    if keep:  # before all that follows is loaded, which a signal may interrupt
+        ending.nothing = f"What there is stays in {shown(str(keep))}"
 
     from asyncsync.cli.demonstrating import run
 

@@ -67,7 +67,6 @@ def merge(
     """
     from asyncsync.cli.merging import run
 
-    ending.nothing = "Nothing was merged"
     if not reports and plan_file is None:
         raise click.UsageError("Name the reports to merge, or the plan they were to carry out.")
     code = run(ending, reports, plan_file, failed_list=failed_list, report=report, output=output)

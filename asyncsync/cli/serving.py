@@ -45,7 +45,6 @@ def run(
     """Carry out `asyncsync serve` and return its exit code. Raises AsyncsyncError."""
     level = (Level.WARNING, Level.INFO, Level.DEBUG)[min(verbose, 2)]
     log = open_log(Output(sys.stderr), log_format=log_format, level=level)
-    ending.nothing = "Nothing was served"
     ending.traceback = level == Level.DEBUG
     if log_format == "json":
         ending.tell = lambda line: log.error("refused", reason=line.strip())

@@ -215,13 +215,22 @@ def test_what_failed_is_to_be_synced_again_and_not_merged_again() -> None:
     assert done.stdout.splitlines()[-1] == ("Then run the sync again: what is in place is skipped.")
 
 
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["absent.json"], "absent.json cannot be read"),
+        (["--no-such-option"], "No such option"),
+        (["--output", "xml", "1.json"], "Invalid value for '--output'"),
+        ([], "Name the reports to merge"),
+    ],
+)
 def test_on_github_a_merge_that_fails_does_not_say_that_nothing_was_copied(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, args: list[str], why: str
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "page.md")
-    done = call("merge", "absent.json")
-    assert "::error title=Nothing was merged::absent.json cannot be read" in done.stderr
+    done = call("merge", *args)
+    assert f"::error title=Nothing was merged::{why}" in done.stderr
     assert Path("page.md").read_text().startswith("## Nothing was merged\n")
 
 
