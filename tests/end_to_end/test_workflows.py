@@ -513,21 +513,17 @@ def test_all_that_is_chosen_by_hand_reaches_the_command(
     } <= set(sync)  # fmt: skip
 
 
-@pytest.mark.parametrize("minutes", ["0", "4", "5.5", "1e3", "-1"])
+@pytest.mark.parametrize(
+    "minutes", ["0", "4", "5.5", "1e3", "-1", "90m", "soon", "a[$(touch pwned)]"]
+)
 def test_a_wrong_timeout_is_one_error(github: GitHub, minutes: str) -> None:
     github.write(*github.named("a:1"))
     for workflow in (SYNC, LARGE):
         run = github.runner().dispatch(workflow, inputs={"timeout": minutes})
         (told,) = ours(run.jobs[0])
         assert told.title == "Wrong timeout"
-
-
-@pytest.mark.parametrize("minutes", ["soon", "a[$(touch pwned)]"])
-def test_a_timeout_that_is_no_number_runs_nothing(github: GitHub, minutes: str) -> None:
-    """GitHub itself refuses it, before the job's first step."""
-    run = github.runner().dispatch(SYNC, inputs={"timeout": minutes})
-    assert run.conclusion == "failure"
-    assert run.job("sync").steps == ()
+        assert told.message == "The timeout is whole minutes without a unit, 5 or more, as 90."
+        assert run.conclusion == "failure"
 
 
 @pytest.mark.parametrize(
