@@ -12,15 +12,18 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aiohttp import web
 from parts.manifests import Registries, image, index
 from parts.scripted_engine import DIGEST, PULLED, PUSHED, ScriptedEngine
+from scripted import manifest_answer
+from scripted import scripted as serving
 
 from asyncsync.credentials import Credentials
 from asyncsync.model import errors
-from asyncsync.model.access import Credential
+from asyncsync.model.access import Access, Credential
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import CopyError, Where
-from asyncsync.model.events import Advised, BytesMoved, Event, Noted, StepStarted, Waited
+from asyncsync.model.events import Advised, BytesMoved, Event, Noted, StepStarted, Waited, ignore
 from asyncsync.model.job import CopyJob, Step
 from asyncsync.model.manifest import OCI_MANIFEST, RawManifest
 from asyncsync.model.outcome import Outcome, Status
@@ -30,6 +33,7 @@ from asyncsync.model.spec import Position
 from asyncsync.reporting.causes import causes
 from asyncsync.retrying import Retrying
 from asyncsync.scheduling import running
+from asyncsync.stores.registry.client import RegistryClient
 from asyncsync.transports.engine import Engine, EngineTransport, connected
 from asyncsync.transports.engine.finding import Endpoint, open_client
 from asyncsync.transports.engine.queue import Queue
@@ -375,6 +379,39 @@ async def test_on_podman_a_target_that_cannot_be_asked_fails_before_the_pull(sta
     (outcome,) = await stage.copy()
     assert isinstance(outcome.error, errors.TlsError)
     assert outcome.error.where == Where("t.example", str(SOURCE), Step.RESOLVE)
+    assert not stage.engine.asked("images/create")
+
+
+async def test_on_podman_a_target_that_never_answers_is_asked_but_once_by_each_further_image(
+    stage: Stage,
+) -> None:
+    async def swallow(request: web.BaseRequest) -> web.Response:
+        await anyio.sleep_forever()
+        return web.Response()
+
+    async def healthy(request: web.BaseRequest) -> web.Response:
+        return manifest_answer()
+
+    stage.engine.version["Components"] = [{"Name": "Podman Engine"}]  # type: ignore[assignment]
+    async with (
+        serving(healthy) as source,
+        serving(swallow) as silent,
+        RegistryClient(
+            Access(plain_http={source.host, silent.host}), stage.credentials, idle_seconds=0.2
+        ) as registries,
+        connected(stage.engine.url) as (engine, _),
+    ):
+        retrying = Retrying(3, sleep=no_wait)
+        transport = EngineTransport(engine, registries, stage.credentials, retrying=retrying)
+        asked = []
+        for number in range(5):
+            before = len(silent.requests)
+            target = Reference.parse(f"{silent.host}/team/a{number}:1")
+            with pytest.raises(errors.TimedOut, match="It has answered nothing in this run"):
+                await transport(job(Reference.parse(f"{source.host}/a{number}:1"), target), ignore)
+            asked.append(len(silent.requests) - before)
+    # What it has is a question of its own, which nobody asks any more after three images.
+    assert asked == [4 + 4, 4 + 1, 1 + 1, 1, 1]
     assert not stage.engine.asked("images/create")
 
 
