@@ -81,6 +81,31 @@ PUSH = [
 ]  # fmt: skip
 
 
+# Docker 20.10 before squid; of other engines, containerd's and podman's words around Go's.
+PROXIES = [
+    ('Get "https://r.example:5000/v2/": Proxy Authentication Required', False),
+    ('Get "https://r.example:5000/v2/": Forbidden', False),
+    ('Get "https://r.example:5000/v2/": Internal Server Error', True),
+    ('Get "https://r.example:5000/v2/": Service Unavailable', True),
+    ('failed to do request: Head "https://r.example:5000/v2/team/app/manifests/1.27": Bad Gateway', True),
+    ('pinging container registry r.example:5000: Get "https://r.example:5000/v2/": Gateway Timeout', True),
+    ('Get "https://r.example:5000/v2/": proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused', True),
+    ('Get "https://r.example:5000/v2/": proxyconnect tcp: dial tcp: lookup p.example: no such host', True),
+    ('Get "https://r.example:5000/v2/": proxyconnect tcp: x509: certificate signed by unknown authority', True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "transient"), PROXIES)
+def test_what_the_engines_own_proxy_refuses_is_told_of_the_proxy_and_not_of_the_registry(
+    text: str, transient: bool
+) -> None:
+    error = classify(text, Step.PULL, REF)
+    assert type(error) is errors.RegistryUnavailable
+    assert error.what.startswith("the engine's proxy before r.example:5000 ")
+    assert (error.transient, error.away) == (transient, False)
+    assert error.advice().startswith("Correct the engine's own proxy")
+
+
 @pytest.mark.parametrize(
     ("step", "text", "kind", "transient"),
     [(Step.PULL, *row) for row in PULL] + [(Step.PUSH, *row) for row in PUSH],

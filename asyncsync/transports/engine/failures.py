@@ -42,6 +42,7 @@ class _Rule:
     """Texts that mean one thing. `says` is completed with name, tag and registry.
 
     `quoted` False: the engine's own text would only say it again. `away`: nobody is there at all.
+    `advice`: what helps in place of what helps most of its kind.
     """
 
     texts: str
@@ -51,15 +52,45 @@ class _Rule:
     ends_run: bool = False
     quoted: bool = True
     away: bool = False
+    advice: str = ""
 
     def matches(self, text: str) -> bool:
         return re.search(self.texts, text) is not None
 
 
+# Of a proxy that does not let it through, Go's client says the reason alone, behind the request.
+_BEHIND_REQUEST = r"\b(?:get|head|post|put|patch|delete) \"…\": "
+_PROXYS = (
+    "Correct the engine's own proxy (HTTPS_PROXY and NO_PROXY of its service, or proxies in its "
+    "daemon.json), or copy without an engine: --via direct."
+)
+
 # The order matters: a full disk is named inside a failed pull, an untrusted certificate inside a
 # failed request, a refused login inside “not found”.
 _RULES = (
     _Rule(_NO_SPACE, errors.DiskFull, "the engine's disk is full", ends_run=True, quoted=False),
+    # Before all that the same words mean where a registry says them.
+    _Rule(
+        "proxyconnect ",
+        errors.RegistryUnavailable,
+        "the engine's proxy before {registry} cannot be asked",
+        transient=True,
+        advice=_PROXYS,
+    ),
+    _Rule(
+        _BEHIND_REQUEST + "(?:proxy authentication required|forbidden)$",
+        errors.RegistryUnavailable,
+        "the engine's proxy before {registry} does not let it through",
+        advice=_PROXYS,
+    ),
+    _Rule(
+        _BEHIND_REQUEST
+        + "(?:internal server error|bad gateway|service unavailable|gateway time-?out)$",
+        errors.RegistryUnavailable,
+        "the engine's proxy before {registry} does not reach it",
+        transient=True,
+        advice=_PROXYS,
+    ),
     _Rule(
         "x509:|http response to https client|tls: failed to verify|certificate signed by unknown",
         errors.TlsError,
@@ -201,7 +232,7 @@ def classify(text: str, step: Step, ref: Reference, secrets: Iterable[str] = ())
         # Where it names no file, it may still be somebody else's word (in a config, say): then this
         # image fails, and the others are tried.
         ends_run = rule.ends_run and _names_a_file(_before_no_space(plain))
-        error = rule.kind(what, where, rule.transient, ends_run)
+        error = rule.kind(what, where, rule.transient, ends_run).advising(rule.advice)
         return error.being_away() if rule.away else error
     if status := _ANSWERED.search(plain):
         what = f"{registry} answered {status[1]}{said}"
