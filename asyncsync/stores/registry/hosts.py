@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+from functools import lru_cache
 
 from yarl import URL
 
@@ -15,6 +16,8 @@ from asyncsync.stores.registry.quirks import quirks
 from asyncsync.stores.registry.trust import Reach, is_host, reach_of_name
 
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_BETWEEN_HOSTS = re.compile(r"[,\s]+")
+_WITH_PORT = re.compile(r"(\[[^]]*\]|[^:]*):([0-9]+)")
 
 
 def api_host(place: Registry) -> str:
@@ -35,13 +38,43 @@ def schemes(place: Registry, access: Access) -> tuple[str, ...]:
 
 
 def proxy_for(url: URL, proxies: Mapping[str, str]) -> URL | None:
-    """The proxy through which `url` is asked, by the rules of urllib; never for loopback hosts."""
+    """The proxy through which `url` is asked; None for this machine and for whom `no` names."""
     host = url.host or ""
     if reach_of_name(host) is Reach.LOOPBACK:
         return None
-    if proxy_bypass_environment(f"{host}:{url.port}", dict(proxies)):
+    if _named(host, url.port, proxies.get("no", "")):
         return None
     return proxy_of(url.scheme, proxies)
+
+
+@lru_cache(maxsize=1024)  # each request asks, and a run knows few hosts
+def _named(host: str, port: int | None, hosts: str) -> bool:
+    """Whether a host is among those of NO_PROXY, in the forms of Go (so of docker), curl, urllib.
+
+    A name stands for all below it as well, with `.` or `*.` before it or without; an address, a
+    network (`10.0.0.0/8`), `*` for all. A name or an address may have a port. No name is resolved.
+    """
+    host = host.lower().rstrip(".")
+    return any(_is_for(entry, host, port) for entry in _BETWEEN_HOSTS.split(hosts.lower()))
+
+
+def _is_for(entry: str, host: str, port: int | None) -> bool:
+    if entry == "*":
+        return True
+    if match := _WITH_PORT.fullmatch(entry):  # of an address like `fd00::1`, no part is a port
+        entry, wanted = match.groups()
+        if wanted != str(port):
+            return False
+    entry = entry.strip("[]")
+    try:
+        network = ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        name = entry.removeprefix("*").strip(".")
+        return bool(name) and f".{host}".endswith(f".{name}")
+    try:
+        return ipaddress.ip_address(host) in network
+    except ValueError:
+        return False
 
 
 def proxy_of(scheme: str, proxies: Mapping[str, str]) -> URL | None:
