@@ -74,10 +74,15 @@ class Answer:
     @property
     def line(self) -> str:
         """Status and its name, as `503 Service Unavailable`; never the server's own words."""
-        try:
-            return f"{self.status} {HTTPStatus(self.status).phrase}"
-        except ValueError:
-            return str(self.status)
+        return line_of(self.status)
+
+
+def line_of(status: int) -> str:
+    """A status and its name."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def failure(
@@ -199,6 +204,11 @@ def _digests_in(body: bytes) -> tuple[Digest, ...]:
 def codes(answer: Answer) -> frozenset[str]:
     """The codes in a registry's error document (OCI distribution-spec, “Error Codes”)."""
     return frozenset(code for code, _ in _errors(_document(answer.body)))
+
+
+def is_registrys(answer: Answer) -> bool:
+    """Whether it shows that a registry gave it, and not a proxy that looks into TLS."""
+    return "Docker-Distribution-Api-Version" in answer.headers or bool(codes(answer))
 
 
 def told(answer: Answer, secrets: Iterable[str]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import unquote_to_bytes
 
 from yarl import URL
 
@@ -77,23 +79,37 @@ def _is_for(entry: str, host: str, port: int | None) -> bool:
         return False
 
 
+def proxy_login(proxy: URL) -> dict[str, str]:
+    """The header that holds the login of a proxy's URL; none without one.
+
+    Byte for byte, as curl and docker send it: aiohttp has no form for letters beyond Latin-1.
+    """
+    user, password = proxy.raw_user, proxy.raw_password
+    if user is None and password is None:
+        return {}
+    pair = unquote_to_bytes(user or "") + b":" + unquote_to_bytes(password or "")
+    return {"Proxy-Authorization": f"Basic {b64encode(pair).decode()}"}
+
+
 def proxy_of(scheme: str, proxies: Mapping[str, str]) -> URL | None:
     """The proxy for `scheme`. Raises ConfigurationError if it is no HTTP proxy."""
     text = proxies.get(scheme) or proxies.get("all")
     if not text:
         return None
+    named = scheme if proxies.get(scheme) else f"{scheme} (ALL_PROXY)"
     try:
         proxy = URL(text if _HAS_SCHEME.match(text) else f"http://{text}")
         _ = proxy.port
     except ValueError:  # its text may hold a password, here and below
         raise ConfigurationError(
-            f"the proxy for {scheme} is at no address: write http://host:port, and in its login "
+            f"the proxy for {named} is at no address: write http://host:port, and in its login "
             "what is no letter or digit as in URLs (/ is %2F)"
         ) from None
     if proxy.scheme not in ("http", "https") or not proxy.host:
         raise ConfigurationError(
-            f"the proxy for {scheme} is a {proxy.scheme} proxy; only http and https are spoken"
+            f"the proxy for {named} is a {proxy.scheme} proxy; only http and https are spoken: "
+            "if it speaks one of them, too, write that"
         )
     if not is_host(proxy.raw_host or ""):
-        raise ConfigurationError(f"the proxy for {scheme} is at a host that cannot be one")
+        raise ConfigurationError(f"the proxy for {named} is at a host that cannot be one")
     return proxy

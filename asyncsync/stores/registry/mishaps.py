@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
+from multidict import MultiMapping
 from yarl import URL
 
 from asyncsync.model.errors import CopyError, RegistryUnavailable, TimedOut, TlsError, Where
 from asyncsync.model.foreign import shown
+from asyncsync.stores.registry.answers import line_of
 
 # OpenSSL's words for an answer that is no TLS: a server that speaks plain HTTP sends an error page.
 _NO_TLS = frozenset(
@@ -27,10 +29,22 @@ _PERHAPS_PLAIN = (
 _CHECK_PROXY = (
     "Check the proxy that HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names who needs none."
 )
+_PROXY_LOGIN = (
+    "Write user and password into HTTPS_PROXY or HTTP_PROXY, as http://USER:PASSWORD@host:port, "
+    "and what is no letter or digit as in URLs (@ is %40); NO_PROXY names who needs none."
+)
+_PROXY_NO_BASIC = (
+    "Name one in HTTPS_PROXY or HTTP_PROXY that takes user and password, or that logs in there for "
+    "you; NO_PROXY names who needs none."
+)
 _PROXY_BY_TLS = (
     " One that speaks no TLS itself is written with http://; --ca-file FILE trusts the CA of one "
     "that does."
 )
+
+# Behind the name of whoever is asked through a proxy: what breaks off, stands still or shows a
+# certificate that nobody knows may be either of them.
+OR_ITS_PROXY = ", or the proxy before it,"
 
 
 class AddressRefused(OSError):
@@ -61,32 +75,32 @@ def asking(
     `said_plain`: it is asked without TLS because the user says that it speaks none. `proxy`: who is
     asked in its place.
     """
+    speaker = f"{at}{OR_ITS_PROXY}" if proxy else at
     try:
         yield
     except aiohttp.ClientConnectorError as error:  # TLS errors too
         if proxy and (error.host, error.port) == (proxy.raw_host, proxy.port):
             raise _proxy_fails(error, at, where, proxy) from error
-        raise _unreachable(error, at, where) from error
+        raise _unreachable(error, speaker, where) from error
     except aiohttp.ConnectionTimeoutError as error:
-        what = f"{at} took no connection within {connect_seconds:.0f} s"
+        what = f"{speaker} took no connection within {connect_seconds:.0f} s"
         raise TimedOut(what, where) from error  # it will take none in a second either
     except aiohttp.ServerTimeoutError as error:
         raise TimedOut(
-            f"{at} sent nothing for {idle_seconds:.0f} s", where, transient=True
+            f"{speaker} sent nothing for {idle_seconds:.0f} s", where, transient=True
         ) from error
     except Dripping as error:
-        raise TimedOut(f"{at} sent {error}", where, transient=True) from error
+        raise TimedOut(f"{speaker} sent {error}", where, transient=True) from error
     except TimeoutError as error:
-        raise TimedOut(f"{at} did not answer in time", where, transient=True) from error
+        raise TimedOut(f"{speaker} did not answer in time", where, transient=True) from error
     except aiohttp.ClientHttpProxyError as error:
-        what = f"the proxy before {at} answered {error.status}"
-        failed = RegistryUnavailable(what, where, transient=error.status >= 500)
-        raise failed.advising("" if failed.transient else _CHECK_PROXY) from None
+        has_login = bool(proxy and proxy.raw_user)
+        raise proxy_refuses(error.status, error.headers, at, where, has_login=has_login) from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
-        failed = RegistryUnavailable(f"{at} sent something that is no HTTP", where)
+        failed = RegistryUnavailable(f"{speaker} sent something that is no HTTP", where)
         raise failed.advising(_PERHAPS_TLS.format(at) if said_plain else "") from None
     except (aiohttp.ClientError, OSError):
-        failed = RegistryUnavailable(f"{at} broke the connection off", where, transient=True)
+        failed = RegistryUnavailable(f"{speaker} broke the connection off", where, transient=True)
         raise failed.advising(_PERHAPS_TLS.format(at) if said_plain else "") from None
 
 
@@ -100,6 +114,25 @@ def speaks_no_tls(error: BaseException | None) -> bool:
     if isinstance(inner, ssl.SSLError):
         return inner.reason in _NO_TLS | _CUT or isinstance(inner, ssl.SSLEOFError)
     return isinstance(inner, ConnectionResetError)
+
+
+def proxy_refuses(
+    status: int, headers: MultiMapping[str] | None, at: str, where: Where, *, has_login: bool
+) -> CopyError:
+    """What it means that the proxy before `at` answers in its place, and lets nobody through."""
+    line = line_of(status)
+    if status != 407:
+        passing = status >= 500  # it has asked for `at`, and reached nobody
+        failed = RegistryUnavailable(f"the proxy before {at} answered {line}", where, passing)
+        reached = f"Check that {at} is up and that the proxy reaches it, then run it again."
+        return failed.advising(reached if passing else _CHECK_PROXY)
+    offered = headers.getall("Proxy-Authenticate", []) if headers else []
+    if offered and not any("basic" in challenge.lower() for challenge in offered):
+        what = f"the proxy before {at} takes no login by user and password ({line})"
+        return RegistryUnavailable(what, where).advising(_PROXY_NO_BASIC)
+    did = "refuses the login in its URL" if has_login else "wants a login"
+    failed = RegistryUnavailable(f"the proxy before {at} {did} ({line})", where)
+    return failed.advising(_PROXY_LOGIN)
 
 
 def _proxy_fails(

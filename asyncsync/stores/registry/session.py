@@ -25,13 +25,20 @@ from asyncsync.model.errors import (
 from asyncsync.model.foreign import without
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.model.place import Registry
-from asyncsync.stores.registry.answers import Answer, codes, failure, push_failure, said
+from asyncsync.stores.registry.answers import (
+    Answer,
+    codes,
+    failure,
+    is_registrys,
+    push_failure,
+    said,
+)
 from asyncsync.stores.registry.ask import Ask
 from asyncsync.stores.registry.auth import Challenge, choose, parse_challenges, pull_scope
 from asyncsync.stores.registry.certificates import Elsewhere, context_for
-from asyncsync.stores.registry.hosts import api_host, schemes
+from asyncsync.stores.registry.hosts import api_host, proxy_for, schemes
 from asyncsync.stores.registry.logins import Logins
-from asyncsync.stores.registry.mishaps import speaks_no_tls
+from asyncsync.stores.registry.mishaps import OR_ITS_PROXY, speaks_no_tls
 from asyncsync.stores.registry.notices import Notices
 from asyncsync.stores.registry.quirks import Quirks
 from asyncsync.stores.registry.rates import Kind, Rates
@@ -134,6 +141,8 @@ class Session:
         host = answer.url.host_port_subcomponent
         ours = same_origin(answer.url, self._home)
         speaker = str(self._place) if ours else f"{host}, where {self._place} sends us,"
+        if proxy_for(answer.url, self._access.proxies) and not is_registrys(answer):
+            speaker = f"{speaker.removesuffix(',')}{OR_ITS_PROXY}"
         return read(
             answer, self._place.host, speaker=speaker, secrets=self._secrets, now=time.time()
         )

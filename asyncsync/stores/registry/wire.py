@@ -24,8 +24,8 @@ from yarl import URL
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError, TimedOut, Where
 from asyncsync.stores.registry.answers import Answer
-from asyncsync.stores.registry.hosts import proxy_for, proxy_of
-from asyncsync.stores.registry.mishaps import AddressRefused, Dripping, asking
+from asyncsync.stores.registry.hosts import proxy_for, proxy_login, proxy_of
+from asyncsync.stores.registry.mishaps import AddressRefused, Dripping, asking, proxy_refuses
 from asyncsync.stores.registry.trust import Reach, allowed, reach, reach_of_name
 
 ERROR_BYTES_MAX = 64 * 1024  # of an error's body; more is no message
@@ -68,13 +68,20 @@ class Streamed(Answer):
 
     _response: aiohttp.ClientResponse = field(repr=False)
     _where: Where = field(repr=False)
+    _proxy: URL | None = field(repr=False)  # with its password
     _idle_seconds: float
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes in. Raises CopyError where it breaks off or stands still."""
         at = self.url.host_port_subcomponent or self._where.registry
         idle = self._idle_seconds
-        with asking(at, self._where, idle_seconds=idle, connect_seconds=CONNECT_SECONDS):
+        with asking(
+            at,
+            self._where,
+            idle_seconds=idle,
+            connect_seconds=CONNECT_SECONDS,
+            proxy=self._proxy,
+        ):
             content = self._response.content
             with _Watch(content, idle) as watch:
                 while True:
@@ -155,8 +162,9 @@ class Wire:
         self._tls: ssl.SSLContext | None = None
 
     async def __aenter__(self) -> Self:
-        for scheme in ("http", "https"):
-            proxy_of(scheme, self._access.proxies)  # a wrong one is told now, not in mid-run
+        # A wrong proxy is told now, not in mid-run; but not one that nobody needs.
+        for scheme in ("https", *(["http"] if self._access.plain_http else [])):
+            proxy_of(scheme, self._access.proxies)
         if self._access.ca_file:  # else aiohttp's own context, which trusts what the system does
             try:
                 self._tls = await to_thread.run_sync(trusting, self._access.ca_file)
@@ -198,6 +206,9 @@ class Wire:
         plain = url.scheme == "http" and at in self._access.plain_http
         # A proxy waits for its own connection, and may say nothing meanwhile.
         connect = 2 * secs if proxy else CONNECT_SECONDS
+        login = proxy_login(proxy) if proxy else {}
+        # Into a tunnel the proxy's login does not go: that ends at the registry.
+        headers = {**request.headers, **login} if url.scheme == "http" else request.headers
         with (
             self._unheard(at),
             asking(
@@ -214,17 +225,21 @@ class Wire:
             response = await session.request(
                 request.method,
                 url,
-                headers=request.headers,
+                headers=headers,
                 data=body,
                 allow_redirects=False,
-                proxy=proxy,
+                proxy=proxy.with_user(None) if proxy else None,
+                proxy_headers=login,
                 ssl=tls or self._tls or True,
                 timeout=_timeout(
                     DIGESTING_SECONDS if sends else secs, connect=connect if proxy else None
                 ),
             )
+            if proxy and response.status == 407:
+                response.close()
+                raise proxy_refuses(407, response.headers, at, where, has_login=bool(login))
             self._heard.add(at)
-            return await self._answer(response, request, where)
+            return await self._answer(response, request, where, proxy)
 
     @contextmanager
     def _unheard(self, at: str) -> Iterator[None]:
@@ -237,13 +252,19 @@ class Wire:
             raise
 
     async def _answer(
-        self, response: aiohttp.ClientResponse, request: Request, where: Where
+        self, response: aiohttp.ClientResponse, request: Request, where: Where, proxy: URL | None
     ) -> Answer:
         status, url, headers = response.status, request.url, response.headers
         if request.most is None and status in (200, 206):
             idle = self._idle_seconds
             return Streamed(
-                status, url, headers, _response=response, _where=where, _idle_seconds=idle
+                status,
+                url,
+                headers,
+                _response=response,
+                _where=where,
+                _proxy=proxy,
+                _idle_seconds=idle,
             )
         async with response:
             good = request.most if status == 200 else None

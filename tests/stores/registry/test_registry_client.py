@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from anyio import (
+    BrokenResourceError,
     CancelScope,
     Event,
     create_task_group,
@@ -21,6 +23,8 @@ from anyio import (
     wait_all_tasks_blocked,
 )
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
+from multidict import CIMultiDict
 from scripted import (
     MANIFEST,
     MANIFEST_TYPE,
@@ -631,6 +635,16 @@ async def test_a_proxy_of_another_kind_is_told_before_anything_is_asked() -> Non
             raise AssertionError("it opened")
 
 
+async def test_a_proxy_of_another_kind_that_nobody_needs_is_no_obstacle() -> None:
+    proxies = {"https": "http://p.example", "all": "socks5://p.example"}  # http: none is asked so
+    async with RegistryClient(Access(proxies=proxies), Credentials(environ={})):
+        pass
+    access = Access(proxies=proxies, plain_http={"r.example"})
+    with pytest.raises(ConfigurationError, match="socks5"):
+        async with RegistryClient(access, Credentials(environ={})):
+            raise AssertionError("it opened")
+
+
 async def test_a_proxy_is_asked_for_hosts_elsewhere() -> None:
     async with scripted(always(manifest_answer)) as proxy:
         access = Access(
@@ -650,6 +664,127 @@ async def test_a_proxy_that_refuses_is_told() -> None:
                 await client.resolve(Reference.parse("r.example/team/app:1"))
     assert "c4nary" not in "".join(traceback.format_exception(caught.value))
     assert caught.value.advice().startswith("Check the proxy that HTTPS_PROXY or HTTP_PROXY names")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_gets_its_login_and_the_registry_behind_it_does_not(scheme: str) -> None:
+    async with scripted(always(lambda: web.Response(status=502))) as proxy:
+        access = Access(
+            plain_http=frozenset({"r.example"} if scheme == "http" else ()),
+            proxies={scheme: f"http://j%C3%BCrg:%E2%82%AC@{proxy.host}"},
+        )
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(RegistryUnavailable):
+                await client.resolve(Reference.parse("r.example/team/app:1"))
+    (seen,) = proxy.requests
+    assert seen.method == ("HEAD" if scheme == "http" else "CONNECT")
+    sent = base64.b64encode("jürg:€".encode()).decode()
+    assert seen.headers["Proxy-Authorization"] == f"Basic {sent}"
+    assert "Authorization" not in seen.headers
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("login", "offered", "what", "advice"),
+    [
+        ("", ["Basic realm=x"], "wants a login", "Write user and password into HTTPS_PROXY or"),
+        ("u:c4nary@", ["Negotiate", "Basic"], "refuses the login in its URL", "Write user and"),
+        ("u:c4nary@", ["Negotiate", "NTLM"], "takes no login by user and password", "Name one in"),
+    ],
+)
+async def test_a_proxy_that_wants_a_login_is_told_and_not_the_registry_behind_it(
+    scheme: str, login: str, offered: list[str], what: str, advice: str
+) -> None:
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        headers = CIMultiDict(("Proxy-Authenticate", challenge) for challenge in offered)
+        return web.Response(status=407, headers=headers, text="who are you?")
+
+    async with scripted(refuse) as proxy:
+        access = Access(
+            plain_http=frozenset({"r.example"} if scheme == "http" else ()),
+            proxies={scheme: f"http://{login}{proxy.host}"},
+        )
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(RegistryUnavailable) as caught:
+                await client.resolve(Reference.parse("r.example/team/app:1"))
+    told = f"the proxy before r.example {what} (407 Proxy Authentication Required)"
+    assert (caught.value.what, caught.value.transient) == (told, False)
+    assert caught.value.advice().startswith(advice)
+    assert "c4nary" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_proxy_that_reaches_nobody_says_so_in_its_own_name() -> None:
+    async with scripted(always(lambda: web.Response(status=503))) as proxy:
+        access = Access(proxies={"https": f"http://{proxy.host}"})
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(RegistryUnavailable) as caught:
+                await client.resolve(Reference.parse("r.example/team/app:1"))
+    assert caught.value.what == "the proxy before r.example answered 503 Service Unavailable"
+    assert caught.value.transient
+    assert caught.value.advice().startswith("Check that r.example is up and that the proxy reaches")
+
+
+@pytest.mark.parametrize(
+    ("answer", "speaker"),
+    [
+        (lambda: web.Response(status=403, text="blocked"), "r.example, or the proxy before it,"),
+        (lambda: registrys_word(web.Response(status=403)), "r.example"),
+        (lambda: web.json_response({"errors": [{"code": "DENIED"}]}, status=403), "r.example"),
+    ],
+    ids=["a page", "with the registry's header", "a registry's document"],
+)
+async def test_an_answer_that_came_by_a_proxy_may_be_of_the_proxy_unless_a_registry_shows(
+    answer: Callable[[], web.Response], speaker: str
+) -> None:
+    async with scripted(always(answer)) as proxy:
+        access = Access(
+            plain_http=frozenset({"r.example"}), proxies={"http": f"http://{proxy.host}"}
+        )
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(CopyError) as caught:
+                await client.manifest(Reference.parse("r.example/team/app:1"))
+    assert caught.value.what.startswith(f"{speaker} refuses us (403 Forbidden)")
+
+
+def registrys_word(answer: web.Response) -> web.Response:
+    answer.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+    return answer
+
+
+async def test_what_breaks_off_or_shows_a_certificate_through_a_proxy_may_be_the_proxy(
+    tmp_path: Path,
+) -> None:
+    """A proxy that looks into TLS shows a certificate by a CA of its own."""
+    tunnels = {"broken.example": b"", "looked-into.example": b"HTTP/1.1 200 OK\r\n\r\n"}
+
+    async def tunnel(connection: SocketStream) -> None:
+        async with connection:
+            host = (await connection.receive()).split()[1].split(b":")[0].decode()
+            if not tunnels[host]:
+                return
+            await connection.send(tunnels[host])
+            with suppress(BrokenResourceError):
+                await TLSStream.wrap(
+                    connection, server_side=True, ssl_context=self_signed(tmp_path).context
+                )
+
+    async with (
+        await create_tcp_listener(local_host="127.0.0.1") as listener,
+        create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, tunnel)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
+        access = Access(proxies={"https": f"http://127.0.0.1:{port}"})
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(RegistryUnavailable) as broken:
+                await client.resolve(Reference.parse("broken.example/team/app:1"))
+            with pytest.raises(TlsError) as unknown:
+                await client.resolve(Reference.parse("looked-into.example/team/app:1"))
+        group.cancel_scope.cancel()
+    assert broken.value.what == ("broken.example, or the proxy before it, broke the connection off")
+    assert unknown.value.what.startswith(
+        "looked-into.example, or the proxy before it, shows a certificate that is not trusted here"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -725,7 +860,7 @@ async def test_a_proxy_that_takes_a_connection_and_says_nothing_is_left(body: By
         async with Wire(access, idle_seconds=0.2) as wire:
             read = (lambda: body.read(0, body.size)) if body else None
             request = Request("PUT", URL("https://r.example/v2/"), {}, 1000, read)
-            with fail_after(10), pytest.raises(TimedOut, match=r"^r\.example took no connection"):
+            with fail_after(10), pytest.raises(TimedOut, match=r"^r\.example, or the proxy"):
                 await wire.ask(request, Where("r.example"))
         group.cancel_scope.cancel()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import traceback
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from yarl import URL
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError
 from asyncsync.model.place import Registry
-from asyncsync.stores.registry.hosts import api_host, proxy_for, schemes
+from asyncsync.stores.registry.hosts import api_host, proxy_for, proxy_login, schemes
 
 CA = Path("ca.pem")
 
@@ -97,6 +98,32 @@ def test_a_proxy_that_is_no_http_proxy_is_told_without_its_password() -> None:
     with pytest.raises(ConfigurationError, match="a socks5 proxy") as caught:
         proxy_for(URL("https://r.example/"), {"https": "socks5://user:s3cret@p.example"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_proxy_for_all_schemes_that_is_no_http_proxy_is_told_by_its_variable() -> None:
+    with pytest.raises(ConfigurationError, match=r"for https \(ALL_PROXY\) is a socks5 proxy"):
+        proxy_for(URL("https://r.example/"), {"all": "socks5://p.example", "http": "p.example"})
+
+
+@pytest.mark.parametrize(
+    ("login", "sent"),
+    [
+        ("", None),
+        ("user@", b"user:"),
+        ("user:secret@", b"user:secret"),
+        ("mr%20smith:p%40ss%3Aw%2Frd%231@", b"mr smith:p@ss:w/rd#1"),
+        ("CORP%5Cuser:p+w@", b"CORP\\user:p+w"),
+        ("a%3Ab:c@", b"a:b:c"),
+        ("j%C3%BCrg:%E2%82%AC@", "jürg:€".encode()),
+        ("jürg:€@", "jürg:€".encode()),
+        ("j%FCrg:c@", "jürg:c".encode("latin-1")),
+    ],
+)
+def test_the_login_of_a_proxy_is_sent_byte_for_byte(login: str, sent: bytes | None) -> None:
+    proxy = proxy_for(URL("https://r.example/"), {"https": f"http://{login}p.example:3128"})
+    assert proxy is not None
+    header = proxy_login(proxy).get("Proxy-Authorization")
+    assert header == (f"Basic {base64.b64encode(sent).decode()}" if sent is not None else None)
 
 
 def test_a_proxy_at_a_host_that_cannot_be_one_is_told_without_its_password() -> None:
