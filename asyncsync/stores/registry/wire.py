@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
+from types import AsyncGeneratorType, TracebackType
 from typing import Any, Self, TypeAlias
 
 import aiohttp
@@ -196,12 +196,25 @@ class Wire:
         `home`: set for a host that a registry of this reach names; then a private address that is
         not as near is refused at connect, when its name is resolved. `tls`: in place of our own.
         """
+        body = request.body() if request.body else None
+        try:
+            return await self._asked(request, body, where, home, tls)
+        finally:
+            await _end(body)
+
+    async def _asked(
+        self,
+        request: Request,
+        body: Body | None,
+        where: Where,
+        home: Reach | None,
+        tls: ssl.SSLContext | None,
+    ) -> Answer:
         url, secs = request.url, self._idle_seconds
         at = url.host_port_subcomponent or where.registry
         proxy = proxy_for(url, self._access.proxies)
         # Through a proxy, the only address that we connect to is the proxy's, which the user chose.
         session = self._session(None if proxy else home)
-        body = request.body() if request.body else None
         sends = request.closes or not isinstance(body, bytes | None)
         plain = url.scheme == "http" and at in self._access.plain_http
         # A proxy waits for its own connection, and may say nothing meanwhile.
@@ -350,6 +363,17 @@ def _timeout(read_seconds: float, *, connect: float | None = None) -> aiohttp.Cl
     return aiohttp.ClientTimeout(
         total=None, connect=connect, sock_connect=CONNECT_SECONDS, sock_read=read_seconds
     )
+
+
+async def _end(body: Body | None) -> None:
+    """End what is read for a body: where a connection breaks, aiohttp leaves it where it is.
+
+    It would hold its source's connection until it is collected, which may be with the run's end.
+    """
+    # One that runs is waited for by a task of aiohttp's, which is cancelled: that ends it, too.
+    if isinstance(body, AsyncGeneratorType) and not body.ag_running:
+        with move_on_after(CLOSE_SECONDS, shield=True):
+            await body.aclose()
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

@@ -865,6 +865,42 @@ async def test_a_proxy_that_takes_a_connection_and_says_nothing_is_left(body: By
         group.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("status", [None, 413], ids=["breaks off", "answers early"])
+async def test_what_is_read_for_a_body_ends_with_its_request(status: int | None) -> None:
+    """Else it holds the connection to its source until it is collected."""
+    ended = Event()
+
+    async def read() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(65536)
+        finally:
+            ended.set()
+
+    async def refuse(connection: SocketStream) -> None:
+        async with connection:
+            await connection.receive()
+            if status:
+                await connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+
+    async with (
+        await create_tcp_listener(local_host="127.0.0.1") as listener,
+        create_task_group() as group,
+        Wire(Access()) as wire,
+    ):
+        group.start_soon(listener.serve, refuse)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
+        url = URL(f"http://127.0.0.1:{port}/v2/")
+        request = Request("PUT", url, {"Content-Length": str(2**40)}, 1000, read)
+        if status:
+            assert (await wire.ask(request, Where("r.example"))).status == status
+        else:
+            with pytest.raises(RegistryUnavailable, match="broke the connection off"):
+                await wire.ask(request, Where("r.example"))
+        assert ended.is_set()
+        group.cancel_scope.cancel()
+
+
 CONFIG = b'{"os": "linux", "architecture": "amd64"}'
 
 
