@@ -279,14 +279,17 @@ async def test_a_helper_that_keeps_no_login_makes_us_nobody(home: Home) -> None:
 async def test_a_helper_that_fails_is_named_with_what_it_said(
     home: Home, script: str, message: str
 ) -> None:
-    home.docker({"credsStore": "desk"})
+    file = home.docker({"credsStore": "desk"})
     home.helper("desk", script)
     credentials = home.credentials()
+    # Not docker login, which asks the same helper.
+    advice = f"Mend docker-credential-desk, or take it out of {file} (credHelpers or credsStore)."
     for _ in range(2):
         with pytest.raises(AuthenticationFailed, match=message) as caught:
             await credentials.find(GHCR, "team/app")
         assert "docker-credential-desk" in str(caught.value)
         assert caught.value.where.registry == "ghcr.io"
+        assert caught.value.advice() == advice
         assert "\033" not in str(caught.value)
     assert home.asked == ["get ghcr.io"]  # a failure is not asked for again
 
@@ -320,8 +323,9 @@ async def test_a_helper_that_is_not_installed_is_installed_or_taken_out(home: Ho
 
 async def test_a_helper_that_waits_for_a_person_is_ended(home: Home) -> None:
     home.helper("desk", "exec sleep 60")
-    with fail_after(10), pytest.raises(AuthenticationFailed, match="did not answer within"):
+    with fail_after(10), pytest.raises(AuthenticationFailed, match="did not answer wi") as caught:
         await ask_helper("desk", GHCR, named_in="x", environ=home.environ, seconds=0.3)
+    assert caught.value.advice().startswith("Mend docker-credential-desk, or take it out of x (")
 
 
 async def test_a_helper_that_reads_nothing_is_no_error_of_ours(home: Home) -> None:

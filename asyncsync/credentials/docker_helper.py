@@ -42,27 +42,21 @@ async def ask_helper(
     """
     program = f"docker-credential-{helper}"
     where = Where(place.host)
+    instead = f"or take it out of {named_in} (credHelpers or credsStore)."
     try:
         with fail_after(seconds):
             code, out, err = await _run(program, server_of(place.host), environ)
+        return _answered(code, out, err, program, where)
     except TimeoutError:
-        what = f"{program} did not answer within {seconds:.0f} s"
-        raise AuthenticationFailed(what, where) from None
+        failed = AuthenticationFailed(f"{program} did not answer within {seconds:.0f} s", where)
+        raise failed.advising(f"Mend {program}, {instead}") from None
     except OSError as error:
         why = f"cannot be run: {error.strerror}"
-        what = f"{program}, which {named_in} names, {why}"
-        advice = f"Install {program}, or take it out of {named_in} (credHelpers or credsStore)."
-        raise AuthenticationFailed(what, where).advising(advice) from error
-    if max(len(out), len(err)) > HELPER_BYTES_MAX:
-        what = f"{program} wrote more than {HELPER_BYTES_MAX} bytes, which is no login"
-        raise AuthenticationFailed(what, where)
-    if code == 0:
-        return _login(out, program, where)
-    said = out.decode(errors="replace")
-    if _NOT_FOUND in said:
-        return None
-    said = shown(f"{said} {err.decode(errors='replace')}") or "without a word"
-    raise AuthenticationFailed(f"{program} failed (exit code {code}): {said}", where)
+        failed = AuthenticationFailed(f"{program}, which {named_in} names, {why}", where)
+        raise failed.advising(f"Install {program}, {instead}") from error
+    except AuthenticationFailed as failed:  # docker login would ask it, too
+        failed.advising(f"Mend {program}, {instead}")
+        raise
 
 
 async def _run(program: str, server: str, environ: Mapping[str, str]) -> tuple[int, bytes, bytes]:
@@ -98,6 +92,19 @@ async def _listen(stream: ByteReceiveStream | None, heard: bytearray, talk: Canc
                 talk.cancel()  # all of it: a child of its own may hold the other stream open
     except EndOfStream:
         return
+
+
+def _answered(code: int, out: bytes, err: bytes, program: str, where: Where) -> Credential | None:
+    if max(len(out), len(err)) > HELPER_BYTES_MAX:
+        what = f"{program} wrote more than {HELPER_BYTES_MAX} bytes, which is no login"
+        raise AuthenticationFailed(what, where)
+    if code == 0:
+        return _login(out, program, where)
+    said = out.decode(errors="replace")
+    if _NOT_FOUND in said:
+        return None
+    said = shown(f"{said} {err.decode(errors='replace')}") or "without a word"
+    raise AuthenticationFailed(f"{program} failed (exit code {code}): {said}", where)
 
 
 def _login(out: bytes, program: str, where: Where) -> Credential | None:
