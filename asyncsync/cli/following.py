@@ -58,6 +58,7 @@ async def follow(
             run.drain()
 
     with (
+        _told_inside(telling),
         _stopping(stop, telling, interruption),
         _in_time(deadline, drain, stop, telling, interruption),
         _repeating(_LOOK_SECONDS, telling.tell_alive),
@@ -75,6 +76,22 @@ async def follow(
         telling.finish(report)
         interruption.over()  # all is told: a signal has nothing left to stop
         return report
+
+
+@contextmanager
+def _told_inside(telling: Telling) -> Iterator[None]:
+    """Inside the block, asyncio tells its own mishaps to the log, in place of tracebacks.
+
+    There is one, say, where a certificate is refused within TLS through a proxy that speaks TLS
+    itself (seen with Python 3.11.7 and 3.12.1).
+    """
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, told: telling.tell_inside(told["message"]))
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)
 
 
 @contextmanager

@@ -101,6 +101,10 @@ class Telling:
         elif self._under_way.quiet_for(_QUIET_SECONDS):
             self._log.info("continued", under_way=list(self._under_way.longest()))
 
+    def tell_inside(self, message: str) -> None:
+        """Note what went wrong on the way, and failed an image if it mattered."""
+        self._log.debug("failed_inside", reason=message)
+
     def tell_stopping(self, signal: str) -> None:
         """Answer a signal."""
         self._why = f"{signal} stopped the run"

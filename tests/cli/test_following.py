@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import time
@@ -124,6 +125,22 @@ def chosen(folder: Path, **options: object) -> Settings:
         "output": "table", "quiet": False, "succeeded_log": folder / "succeeded.log", **options,
     }  # fmt: skip
     return settings(given, {})  # type: ignore[arg-type]
+
+
+async def test_what_goes_wrong_inside_asyncio_is_no_traceback_before_a_user(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def mishap(job: CopyJob, observe: Observe) -> Copied:
+        asyncio.get_running_loop().call_exception_handler({"message": "Fatal error on SSL"})
+        return await copy(job, observe)
+
+    screen = Screen(tmp_path, names=["nginx:1.27"])
+    before = asyncio.get_running_loop().get_exception_handler()
+    report = await screen.follow(screen.opening(mishap))
+    assert report.ok
+    assert not caplog.records
+    assert "Fatal" not in screen.stderr.getvalue()
+    assert asyncio.get_running_loop().get_exception_handler() == before
 
 
 async def test_rows_then_causes_then_counts_are_told(tmp_path: Path) -> None:
