@@ -26,6 +26,7 @@ from asyncsync.model.errors import ConfigurationError, TimedOut, Where
 from asyncsync.stores.registry.answers import Answer
 from asyncsync.stores.registry.hosts import proxy_for, proxy_login, proxy_of
 from asyncsync.stores.registry.mishaps import AddressRefused, Dripping, asking, proxy_refuses
+from asyncsync.stores.registry.through import Through
 from asyncsync.stores.registry.trust import Reach, allowed, reach, reach_of_name
 
 ERROR_BYTES_MAX = 64 * 1024  # of an error's body; more is no message
@@ -160,14 +161,17 @@ class Wire:
         self._peers: dict[tuple[str | None, int | None], Reach] = {}
         self._heard: set[str] = set()  # who has answered at all, by host and port
         self._tls: ssl.SSLContext | None = None
+        self._through: dict[ssl.SSLContext, Through] = {}
 
     async def __aenter__(self) -> Self:
         # A wrong proxy is told now, not in mid-run; but not one that nobody needs.
-        for scheme in ("https", *(["http"] if self._access.plain_http else [])):
-            proxy_of(scheme, self._access.proxies)
-        if self._access.ca_file:  # else aiohttp's own context, which trusts what the system does
+        schemes = ("https", *(["http"] if self._access.plain_http else []))
+        named = [proxy_of(scheme, self._access.proxies) for scheme in schemes]
+        files = [self._access.ca_file] if self._access.ca_file else []
+        # Else it is aiohttp's own context, which trusts what the system does.
+        if files or any(proxy and proxy.scheme == "https" for proxy in named):
             try:
-                self._tls = await to_thread.run_sync(trusting, self._access.ca_file)
+                self._tls = await to_thread.run_sync(trusting, *files)
             except ConfigurationError as error:
                 raise ConfigurationError(f"--ca-file {error}") from error
         return self
@@ -243,7 +247,7 @@ class Wire:
                 allow_redirects=False,
                 proxy=proxy.with_user(None) if proxy else None,
                 proxy_headers=login,
-                ssl=tls or self._tls or True,
+                ssl=self._context(tls, proxy) or True,
                 timeout=_timeout(
                     DIGESTING_SECONDS if sends else secs, connect=connect if proxy else None
                 ),
@@ -263,6 +267,13 @@ class Wire:
             if error.transient and at not in self._heard:
                 error.being_away().advising(_UNHEARD.format(at))
             raise
+
+    def _context(self, tls: ssl.SSLContext | None, proxy: URL | None) -> ssl.SSLContext | None:
+        if tls is None or self._tls is None or proxy is None or proxy.scheme != "https":
+            return tls or self._tls
+        if tls not in self._through:  # kept, or no connection would be used again
+            self._through[tls] = Through(proxy.raw_host or "", self._tls, tls)
+        return self._through[tls]
 
     async def _answer(
         self, response: aiohttp.ClientResponse, request: Request, where: Where, proxy: URL | None

@@ -14,6 +14,7 @@ from aiohttp import web
 from anyio import (
     BrokenResourceError,
     CancelScope,
+    EndOfStream,
     Event,
     create_task_group,
     create_tcp_listener,
@@ -824,6 +825,43 @@ async def test_a_proxy_that_cannot_be_asked_is_told_and_not_the_registry_behind_
     advice = caught.value.advice()
     assert advice.startswith("Check the proxy that HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names")
     assert ("is written with http://" in advice) is proxy.startswith("https")
+
+
+async def test_a_host_that_is_not_checked_leaves_no_proxy_unchecked_that_speaks_tls(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "inside").mkdir()
+    outer, inner = self_signed(tmp_path), self_signed(tmp_path / "inside")
+    asked: list[bytes] = []
+
+    async def tunnel(raw: SocketStream) -> None:
+        async with raw:
+            with suppress(BrokenResourceError, EndOfStream):
+                around = await TLSStream.wrap(raw, server_side=True, ssl_context=outer.context)
+                asked.append(await around.receive())
+                await around.send(b"HTTP/1.1 200 OK\r\n\r\n")
+                within = await TLSStream.wrap(around, server_side=True, ssl_context=inner.context)
+                while await within.receive():
+                    await within.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    async with (
+        await create_tcp_listener(local_host="127.0.0.1") as listener,
+        create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, tunnel)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
+        proxies = {"https": f"https://u:c4nary@127.0.0.1:{port}"}
+        app = Reference.parse("r.example/team/app:1")
+        access = Access(proxies=proxies, insecure={"r.example"})
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            with pytest.raises(RegistryUnavailable, match=r"^the proxy before r\.example shows a "):
+                await client.resolve(app)
+        assert not asked  # nor told our login
+        access = Access(proxies=proxies, insecure={"r.example"}, ca_file=outer.file)
+        async with RegistryClient(access, Credentials(environ={})) as client:
+            assert await client.resolve(app) is None
+        group.cancel_scope.cancel()
+    assert [line.split()[:2] for line in asked] == [[b"CONNECT", b"r.example:443"]]
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/token"])
