@@ -87,7 +87,8 @@ class Access:
             login = url.rpartition("@")[0].partition("://")
             user, _, password = (login[2] or login[0]).partition(":")
             if password and scheme != "no":  # `no` is a list of hosts
-                found += (password, *Credential(unquote(user), unquote(password)).secrets)
+                texts = (unquote(text, errors=AS_GIVEN) for text in (user, password))
+                found += (password, *Credential(*texts).secrets)
         return tuple(dict.fromkeys(found))
 
 

@@ -71,6 +71,17 @@ def test_what_an_access_does_not_take_is_told_with_what_it_takes(option: str, va
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("login", "sent"),
+    [("u:p%40ss", b"u:p@ss"), ("u:p%C3%BCss", "u:püss".encode()), ("u:p%FCss", b"u:p\xfcss")],
+)
+def test_the_login_of_a_proxy_is_a_secret_in_the_form_in_which_it_is_sent(
+    login: str, sent: bytes
+) -> None:
+    access = Access(proxies={"https": f"http://{login}@proxy.example"})
+    assert base64.b64encode(sent).decode().rstrip("=") in access.secrets
+
+
 def test_an_access_shows_no_password_of_a_proxy_in_its_repr() -> None:
     access = Access(proxies={"https": f"http://u:{SECRET}@proxy.example"})
     assert SECRET not in repr(access)
