@@ -95,7 +95,7 @@ def asking(
         raise TimedOut(f"{speaker} did not answer in time", where, transient=True) from error
     except aiohttp.ClientHttpProxyError as error:
         has_login = bool(proxy and proxy.raw_user)
-        raise proxy_refuses(error.status, error.headers, at, where, has_login=has_login) from None
+        raise _proxy_refuses(error.status, error.headers, at, where, has_login=has_login) from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL):
         failed = RegistryUnavailable(f"{speaker} sent something that is no HTTP", where)
         raise failed.advising(_PERHAPS_TLS.format(at) if said_plain else "") from None
@@ -116,7 +116,7 @@ def speaks_no_tls(error: BaseException | None) -> bool:
     return isinstance(inner, ConnectionResetError)
 
 
-def proxy_refuses(
+def _proxy_refuses(
     status: int, headers: MultiMapping[str] | None, at: str, where: Where, *, has_login: bool
 ) -> CopyError:
     """What it means that the proxy before `at` answers in its place, and lets nobody through."""

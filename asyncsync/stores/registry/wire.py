@@ -23,9 +23,10 @@ from yarl import URL
 
 from asyncsync.model.access import Access
 from asyncsync.model.errors import ConfigurationError, TimedOut, Where
+from asyncsync.stores.registry.admission import Admission
 from asyncsync.stores.registry.answers import Answer
 from asyncsync.stores.registry.hosts import proxy_for, proxy_login, proxy_of
-from asyncsync.stores.registry.mishaps import AddressRefused, Dripping, asking, proxy_refuses
+from asyncsync.stores.registry.mishaps import AddressRefused, Dripping, asking
 from asyncsync.stores.registry.through import Through
 from asyncsync.stores.registry.trust import Reach, allowed, reach, reach_of_name
 
@@ -162,6 +163,7 @@ class Wire:
         self._heard: set[str] = set()  # who has answered at all, by host and port
         self._tls: ssl.SSLContext | None = None
         self._through: dict[ssl.SSLContext, Through] = {}
+        self._admission = Admission(min(CONNECT_SECONDS, idle_seconds))
 
     async def __aenter__(self) -> Self:
         # A wrong proxy is told now, not in mid-run; but not one that nobody needs.
@@ -239,22 +241,25 @@ class Wire:
             # A body of gigabytes has no bound but its mover's, who sees it move.
             fail_after(None if sends else max(REQUEST_SECONDS, 2 * secs)),
         ):
-            response = await session.request(
-                request.method,
-                url,
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                proxy=proxy.with_user(None) if proxy else None,
-                proxy_headers=login,
-                ssl=self._context(tls, proxy) or True,
-                timeout=_timeout(
-                    DIGESTING_SECONDS if sends else secs, connect=connect if proxy else None
-                ),
-            )
-            if proxy and response.status == 407:
-                response.close()
-                raise proxy_refuses(407, response.headers, at, where, has_login=bool(login))
+            async with self._admission.trying(proxy):
+                response = await session.request(
+                    request.method,
+                    url,
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    proxy=proxy.with_user(None) if proxy else None,
+                    proxy_headers=login,
+                    ssl=self._context(tls, proxy) or True,
+                    timeout=_timeout(
+                        DIGESTING_SECONDS if sends else secs, connect=connect if proxy else None
+                    ),
+                )
+                if proxy and response.status == 407:  # to a tunnel, aiohttp raises it
+                    response.close()
+                    raise aiohttp.ClientHttpProxyError(
+                        response.request_info, (), status=407, headers=response.headers
+                    )
             self._heard.add(at)
             return await self._answer(response, request, where, proxy)
 
