@@ -9,8 +9,8 @@ from yarl import URL
 
 from asyncsync.model.manifest import MANIFEST_BYTES_MAX
 from asyncsync.stores.registry.auth import pull_scope, push_scope
+from asyncsync.stores.registry.bodies import Body
 from asyncsync.stores.registry.rates import Kind
-from asyncsync.stores.registry.wire import Body
 
 
 @dataclass(frozen=True, slots=True)

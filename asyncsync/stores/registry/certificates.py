@@ -30,8 +30,8 @@ from asyncsync.model.errors import (
 )
 from asyncsync.model.foreign import shown
 from asyncsync.model.place import Registry
+from asyncsync.stores.registry.connections import trusting
 from asyncsync.stores.registry.mishaps import speaks_no_tls
-from asyncsync.stores.registry.wire import trusting
 
 _SYSTEM = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 _USER = Path(".config/containers/certs.d")  # in the home; XDG_CONFIG_HOME does not count here

@@ -19,11 +19,11 @@ from asyncsync.model.manifest import (
 from asyncsync.model.reference import Reference
 from asyncsync.stores.registry.answers import blob_missing, not_found, refusal
 from asyncsync.stores.registry.ask import Ask
+from asyncsync.stores.registry.bodies import Streamed
 from asyncsync.stores.registry.kinds import descriptor_of, digest_told, manifest_of
 from asyncsync.stores.registry.ranges import skipped
 from asyncsync.stores.registry.rates import Kind
 from asyncsync.stores.registry.session import Session
-from asyncsync.stores.registry.wire import Streamed
 
 
 async def resolved(session: Session, ref: Reference, *, writes: bool) -> Descriptor | None:

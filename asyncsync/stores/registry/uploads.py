@@ -25,11 +25,11 @@ from asyncsync.model.reference import Reference
 from asyncsync.stores.content import Content
 from asyncsync.stores.registry.answers import Answer, codes, no_room
 from asyncsync.stores.registry.ask import Ask
+from asyncsync.stores.registry.bodies import Body
 from asyncsync.stores.registry.quirks import Way
 from asyncsync.stores.registry.ranges import chunk_length, chunk_range, offset_of
 from asyncsync.stores.registry.rates import Kind
 from asyncsync.stores.registry.session import Session
-from asyncsync.stores.registry.wire import Body
 
 CANCEL_SECONDS = 3.0  # a stop promises to end within 5
 _NEXT_WAY = frozenset({400, 411, 413, 416})
