@@ -156,6 +156,10 @@ class CopyError(AsyncsyncError):
         """The same error, as one that no other image can escape either."""
         return self._made(ends_run=True)
 
+    def passing(self) -> Self:
+        """The same error, as one that the same request may not meet again."""
+        return self._made(transient=True)
+
     def given_up(self) -> Self:
         """The same error, as one that somebody else has tried again already."""
         return self._made(transient=False)

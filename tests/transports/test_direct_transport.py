@@ -294,6 +294,19 @@ async def test_a_target_without_the_tag_is_asked_for_no_part_of_the_image(
     assert registries.target.looks == 1
 
 
+async def test_a_target_that_misses_for_a_while_what_it_has_confirmed_is_asked_again(
+    registries: Registries,
+) -> None:
+    missed = BlobsUnknown("it lacks one", broken(TARGET).where).naming((Digest.of(b"base"),))
+    registries.target.failing = deque([missed] * 3)
+    registries.put(AMD, job())
+    await registries.copy(job(), retries=2)
+    assert registries.target.manifests[job().target] == AMD
+    anew = [what for what in registries.target.done if what.startswith("anew")]
+    assert anew == [f"anew {Digest.of(b'base')}"]
+    assert len(registries.listener.texts("Retried")) == 2
+
+
 async def test_a_target_that_goes_on_to_lose_blobs_fails_the_image(registries: Registries) -> None:
     where = broken(TARGET).where
     lost = [BlobsUnknown("it lacks one", where).naming((Digest.of(b"base"),)) for _ in range(9)]

@@ -52,7 +52,7 @@ class Placing:
             taken = await self._put(node, ref)
         except BlobsUnknown as unknown:
             await self._again(node, ref, unknown.missing)
-            taken = await self._put(node, ref)
+            taken = await self._put(node, ref, brought_anew=True)
         names = (blob.digest for blob in node.blobs)
         self.blobs.manifest_stands(ref.place, ref.repository, names)
         return taken
@@ -80,9 +80,19 @@ class Placing:
         source, target = self.job.source.by_digest(blob.digest), ref.by_digest(blob.digest)
         return Need(source, target, blob.size)
 
-    async def _put(self, node: Node, ref: Reference) -> Taken:
+    async def _put(self, node: Node, ref: Reference, *, brought_anew: bool = False) -> Taken:
+        async def put() -> Taken:
+            try:
+                return await self.target.put(ref, node.raw)
+            except BlobsUnknown as unknown:
+                if not brought_anew:
+                    raise
+                # A registry that has just confirmed them may miss them for a moment, as where
+                # another run sends the same ones there (distribution rewrites its links in place).
+                raise unknown.passing() from unknown
+
         try:
-            return await self.steps.part(Step.COPY, lambda: self.target.put(ref, node.raw))
+            return await self.steps.part(Step.COPY, put)
         except TypeRefused:
             self.refused = node
             raise
