@@ -326,6 +326,8 @@ class TargetFull(RefusedByTarget):
     """The target's disk is full, or what it grants this account or project is used up."""
 
     def advice(self) -> str:
+        if self.advised:
+            return self.advised
         if self.where.is_layout:
             return (
                 f"Free space on the disk of {self.where.registry}, then run it again: what is in "

@@ -19,9 +19,13 @@ from asyncsync.stores.layout.archiving import WrittenMeanwhile
 from asyncsync.stores.layout.index import BrokenLayout
 from asyncsync.stores.layout.writing import WrongDigest
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: of what the file system can hold
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
+_TOO_LARGE = (
+    "Write to another file system, since this one holds no file of that size (FAT: 4 GiB at most); "
+    "in place of a tar, a folder may do, whose files are no larger than a layer."
+)
 _ONE_AT_A_TIME = "Let one run at a time write a tar, or name another file; then run it again."
 
 
@@ -37,7 +41,8 @@ def asking(layout: Layout) -> Iterator[None]:
     except OSError as error:
         why = shown(error.strerror or str(error))
         if error.errno in _FULL:
-            raise TargetFull(f"{layout} cannot be written: {why}", where) from error
+            full = TargetFull(f"{layout} cannot be written: {why}", where)
+            raise full.advising(_TOO_LARGE if error.errno == errno.EFBIG else "") from error
         if error.errno in _FORBIDDEN:
             what = f"{layout} may not be used as that needs: {why}"
             raise PermissionDenied(what, where) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from asyncsync.model.errors import (
     CopyError,
     DigestMismatch,
     NotFound,
+    TargetFull,
     UnsupportedManifest,
     Where,
 )
@@ -485,3 +487,26 @@ async def test_a_source_that_breaks_leaves_no_draft(folder: Layout) -> None:
         assert await upload.offset() == 0
         await upload.cancel()
     assert os.listdir(Path(folder.path) / ".asyncsync") == ["lock"]
+
+
+async def test_a_file_too_large_for_its_file_system_is_not_said_to_want_space(
+    layout: Layout,
+) -> None:
+    class Large:
+        digest, size = Digest.of(b"large"), 3_000_000
+
+        async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+            yield b"x" * (stop - start)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with opened(layout, create=True) as store:
+        upload = await store.begin(within(layout).by_digest(Large.digest))
+        assert upload
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # as FAT's 4 GiB
+        try:
+            with pytest.raises(TargetFull, match="File too large") as caught:
+                await upload.send(Large())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await upload.cancel()
+    assert caught.value.advice().startswith("Write to another file system")
