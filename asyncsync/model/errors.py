@@ -210,7 +210,11 @@ class NotFound(CopyError):
                 f"Run it again; if it stays, the image is incomplete at {host}, or, where that is "
                 "the target too, the repository has to be created there."
             )
-        return "Correct the name or the tag in the list, or comment the line out with #."
+        by_digest = "@" in (self.where.image or "")
+        if by_digest and self.where.is_layout:  # a list by digest was made of an export
+            return f"{host} holds not all that is listed: carry it over again, or export it afresh."
+        slip = "digest" if by_digest else "tag"
+        return f"Correct the name or the {slip} in the list, or comment the line out with #."
 
 
 class AuthenticationFailed(CopyError):

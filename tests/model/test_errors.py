@@ -74,6 +74,11 @@ def test_the_source_wants_the_right_name_and_the_right_to_pull(step: Step) -> No
     assert "may pull at docker.io" in PermissionDenied("", where).advice()
 
 
+def test_an_image_that_its_digest_chose_wants_the_right_digest() -> None:
+    where = Where("docker.io", f"{IMAGE}@{Digest.of(b'')}", Step.RESOLVE)
+    assert NotFound("", where).advice().startswith("Correct the name or the digest in the list")
+
+
 def test_where_source_and_target_may_be_one_the_advice_is_for_both() -> None:
     where = Where("docker.io", IMAGE, Step.COPY)
     assert "incomplete at docker.io, or, where that is the target" in NotFound("", where).advice()
@@ -166,3 +171,8 @@ def test_what_is_advised_for_a_layout_is_about_files(kind: type[CopyError], advi
 def test_a_name_that_a_layout_does_not_have_is_corrected_in_the_list() -> None:
     error = NotFound("what", Where("oci:./x", "oci:./x:app:1", Step.RESOLVE))
     assert error.advice().startswith("Correct the name or the tag in the list")
+
+
+def test_a_digest_that_a_layout_does_not_have_was_not_carried_over() -> None:
+    error = NotFound("what", Where("oci:./x", f"oci:./x:app:1@{Digest.of(b'')}", Step.RESOLVE))
+    assert error.advice().startswith("oci:./x holds not all that is listed: carry it over again")
