@@ -1,7 +1,8 @@
 """Text to images: `decode` for bytes, `read` for a list, `entries` for Python values.
 
 Pure. Two grammars, chosen by the first line that says something and never by trial: what fails
-as YAML is not read as lines, or `nginx:` would change its meaning with the line above it.
+as YAML is not read as lines, or `nginx:` would change its meaning with the line above it. (Only
+what begins with a key and is a list of neither kind may be called YAML for what stands below it.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from asyncsync.lists.entry import BLANKS, Entry, mistake, understood
-from asyncsync.lists.lines import in_lines, numbered
+from asyncsync.lists.lines import in_lines, is_mapping, numbered
 from asyncsync.model.errors import ListError
 from asyncsync.model.place import Layout
 from asyncsync.model.spec import ImageSpec, Mistake, Position
@@ -55,7 +56,7 @@ def read(text: str, name: str, layout: Layout | None = None) -> tuple[ImageSpec,
     """
     text = text.removeprefix(_BOM)
     _, first = next(numbered(text), (1, ""))
-    if not _YAML.match(first.lstrip(BLANKS)):
+    if not _YAML.match(first.lstrip(BLANKS)) and not is_mapping(text):
         return _all(in_lines(text, name), layout)
     from asyncsync.lists.structured import in_yaml  # lines need no parser of YAML
 

@@ -110,7 +110,8 @@ def _slip(text: str) -> _Slip | None:
         what = "'#' begins a remark only at the start of a line or after a blank"
         return _Slip(what, text.index("#"), "Put a blank before it")
     if blank := _BESIDE_SIGN.search(text):
-        return _Slip("a blank stands inside the image's name", blank.start(), "Remove it")
+        slip = "a blank stands inside the image's name"  # and to remove it is not enough
+        return _Slip(slip, blank.start(), "Write the image alone, as nginx:1.27")
     if blank := re.search(r"[ \t]+", text):
         return _second(text, blank.end())
     return None

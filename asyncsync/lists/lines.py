@@ -9,6 +9,7 @@ from asyncsync.lists.entry import BLANKS, Entry
 from asyncsync.model.spec import Position
 
 _REMARK = re.compile(r"[ \t]#")
+_KEY = re.compile(r":(?:[ \t]|\Z)")
 
 
 def numbered(text: str) -> Iterator[tuple[int, str]]:
@@ -30,3 +31,23 @@ def in_lines(text: str, name: str) -> Iterator[Entry]:
         if "#" in entry:  # asked first: most lines have none, and a pattern costs more
             entry = _REMARK.split(entry, maxsplit=1)[0].rstrip(BLANKS)
         yield Entry(entry, Position(name, number, 1 + len(line) - len(line.lstrip(BLANKS))))
+
+
+def is_mapping(text: str) -> bool:
+    """Whether it is YAML or JSON of another kind: it begins with a key, and one has parts below it.
+
+    Settings of other programs would be told line by line, and their passwords with what to write.
+    """
+    above: Entry | None = None
+    for entry in in_lines(text, ""):
+        if above is None:
+            if entry.text.startswith("{"):
+                return True
+            if not _KEY.search(entry.text):
+                return False
+        elif above.text.endswith(":") and (
+            entry.at.column > above.at.column or entry.text.startswith("- ")
+        ):
+            return True
+        above = entry
+    return False

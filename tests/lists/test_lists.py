@@ -168,7 +168,8 @@ LINES = [
      "sha512: and 128"),
     (f"x@sha512:{B128}", "1:2: a sha512 digest is too long to become the target's tag. Put a tag "
      "before it: x:TAG@…"),
-    ("{a: b}", "1:4: a blank stands inside the image's name. Remove it"),
+    ("app:1: r.example/app", "1:7: a blank stands inside the image's name. "
+     "Write the image alone, as nginx:1.27"),
     ("x" * 1025, "1:1: 1025 characters are too long for an image; at most 1024"),
     ("x" * 5000 + "：", "1:5001: '：' is a full-width colon. Names are made of a-z, 0-9, '.', '_', "
      "'-', '/' and ':', and a remark begins with '#'"),
@@ -185,6 +186,11 @@ YAML = [
     ("# c\ndefaults: {}", f"2:1: {LONG_FORM}"),
     ("destinations:\n  a: b\n  a: c", f"1:1: {LONG_FORM}"),
     ("---\nimage: nginx", f"2:1: {LONG_FORM}"),
+    ("{a: b}", f"1:1: {LONG_FORM}"),
+    ('{\n  "auth": {"password": "x"}\n}', f"1:1: {LONG_FORM}"),
+    ("r.example:5000:\n  credentials:\n    password: x", f"1:1: {LONG_FORM}"),
+    ("version: 1\ncreds:\n- registry: r.example\n  pass: {{x}}", f"1:1: {LONG_FORM}"),
+    ("relay: skopeo\ntasks: # of today\n\n  - name: x", f"1:1: {LONG_FORM}"),
     ("--- nginx", "1:5: this is a text, not a list. Write '- ' before it"),
     ("- nginx\n- Nginx", "2:3: no image is called 'Nginx': names are lower case. Write nginx"),
     ("- nginx\n-", f"2:2: {NO_IMAGE}"),
