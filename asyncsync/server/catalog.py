@@ -27,7 +27,7 @@ from asyncsync.model.manifest import (
     told_type,
 )
 from asyncsync.server.paths import named
-from asyncsync.stores.layout.folder import LayoutFolder
+from asyncsync.stores.layout.folder import LayoutFolder, patiently
 from asyncsync.stores.layout.index import INDEX_NAME, BrokenLayout, Entry
 from asyncsync.stores.layout.writing import WrongDigest
 
@@ -228,7 +228,7 @@ class Catalog:
             self._view = None
 
     def _now(self) -> _View:
-        found = (self._folder.path / INDEX_NAME).stat()
+        found = patiently((self._folder.path / INDEX_NAME).stat)
         seen = (found.st_ino, found.st_mtime_ns, found.st_size)
         with self._lock:
             view = self._view

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from parts import images
 from parts.asking import ask
 from parts.commands import skopeo
 from parts.referrers import SPDX, artifact, entry
 from parts.registry import Registry
 from parts.serve import ServedFolder
+
+from asyncsync.server import Address, serving
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -68,6 +72,24 @@ def test_what_another_program_adds_is_served_at_once(
     for child in index.children.values():
         assert served.digest_of("tools/multi", child.digest) == child.digest
     assert served.tags("tools/multi") == ["v1"]
+
+
+async def test_an_index_that_is_being_replaced_and_is_denied_for_a_moment_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, denials = os.stat, 3
+
+    def denying(path: Any, *how: Any, **more: Any) -> os.stat_result:  # as NTFS by FUSE does
+        nonlocal denials
+        if str(path).endswith("index.json") and denials:
+            denials -= 1
+            raise FileNotFoundError(path)
+        return looked(path, *how, **more)
+
+    async with serving(tmp_path / "layout", Address("127.0.0.1", 0)) as served:
+        monkeypatch.setattr(os, "stat", denying)
+        answer = await to_thread.run_sync(ask, str(served.address), "GET", "/v2/_catalog")
+    assert (answer.status, answer.json, denials) == (200, {"repositories": []}, 0)
 
 
 def test_names_that_no_registry_could_have_are_passed_over(served: ServedFolder) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import Self, TypeVar
 
 from asyncsync.model.digest import Digest
 from asyncsync.model.errors import ConfigurationError
@@ -38,6 +39,10 @@ from asyncsync.stores.layout.writing import (
     sweep,
     within,
 )
+
+T = TypeVar("T")
+
+_AGAIN_SECONDS = (0.001, 0.01, 0.1)
 
 # What a folder may hold that is to become a layout: what a writer that was killed leaves, and what
 # a fresh file system brings.
@@ -184,16 +189,29 @@ class LayoutFolder:
             return count
 
     def _index(self) -> bytes:
-        data = _read(self._real / INDEX_NAME, index.INDEX_BYTES_MAX)
-        if data is None:
-            raise BrokenLayout(f"it has no {INDEX_NAME}")
-        return data
+        try:
+            return patiently(lambda: _content(self._real / INDEX_NAME, index.INDEX_BYTES_MAX))
+        except FileNotFoundError:
+            raise BrokenLayout(f"it has no {INDEX_NAME}") from None
 
     def _change(self, how: Callable[[bytes], bytes]) -> None:
         before = self._index()
         after = how(before)
         if after != before:
             _replace(self._real, INDEX_NAME, after)
+
+
+def patiently(read: Callable[[], T]) -> T:
+    """Read of a file that others replace meanwhile. Raises OSError.
+
+    Where the file system is a program (FUSE, as for NTFS and exFAT on a stick), one that is just
+    being replaced is said for a moment not to be there.
+    """
+    for wait in _AGAIN_SECONDS:
+        with suppress(FileNotFoundError):
+            return read()
+        time.sleep(wait)
+    return read()
 
 
 def _check_blobs(path: Path, name: str) -> None:
@@ -231,11 +249,14 @@ def _make(path: Path, name: str) -> None:
 
 def _read(path: Path, most: int) -> bytes | None:
     """What a file holds. None if there is none; BrokenLayout if it is no file, or too large."""
-    try:
-        # Not blocking: at a pipe, `open` would wait for whoever writes into it.
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    with suppress(FileNotFoundError):
+        return _content(path, most)
+    return None
+
+
+def _content(path: Path, most: int) -> bytes:
+    # Not blocking: at a pipe, `open` would wait for whoever writes into it.
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(file, "rb") as opened:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise BrokenLayout(f"{path.name} is no file")

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -379,6 +380,25 @@ def test_an_index_that_is_too_large_is_not_read(layout: LayoutFolder) -> None:
     with open(layout.path / "index.json", "r+b") as file:
         file.truncate(2**40)  # a hole: it takes no room
     with pytest.raises(BrokenLayout, match="larger than"):
+        layout.entries()
+
+
+def test_an_index_that_is_being_replaced_and_is_denied_for_a_moment_is_read_again(
+    layout: LayoutFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, denials = os.open, 3
+
+    def denying(path: Path, *how: Any, **more: Any) -> int:  # as NTFS and exFAT by FUSE do
+        nonlocal denials
+        if str(path).endswith("index.json") and denials:
+            denials -= 1
+            raise FileNotFoundError(path)
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(os, "open", denying)
+    assert layout.entries() == ()
+    (layout.path / "index.json").unlink()
+    with pytest.raises(BrokenLayout, match=r"it has no index\.json"):
         layout.entries()
 
 
