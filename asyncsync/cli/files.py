@@ -58,7 +58,8 @@ def check_writable(option: str, path: Path, others: dict[Path, str]) -> None:
     except (OSError, ValueError) as error:
         problem = reason(error)
     if problem:
-        raise ConfigurationError(f"{option} {shown(str(path))} cannot be written: {problem}.")
+        what = f"{option} {shown(str(path))} cannot be written: {problem}"
+        raise ConfigurationError(f"{what}. Name another file.")
 
 
 def _problem(real: Path) -> str | None:

@@ -76,8 +76,9 @@ def test_what_cannot_be_written_names_its_option(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_known_before_anything_is_opened(
     tmp_path: Path, name: str, why: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^--report .* cannot be written: {why}"):
+    with pytest.raises(ConfigurationError, match=rf"^--report .* cannot be written: {why}") as told:
         check_writable("--report", tmp_path / name, {})
+    assert str(told.value).endswith(". Name another file.")  # as where we were given no option
 
 
 def test_what_cannot_be_opened_is_told_in_the_systems_words(tmp_path: Path) -> None:
