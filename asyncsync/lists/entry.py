@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from asyncsync.model.foreign import quoted, shown
 from asyncsync.model.naming import NotAReference
-from asyncsync.model.place import Layout
+from asyncsync.model.place import Layout, is_layout
 from asyncsync.model.reference import REFERENCE_MAX, Reference, in_lower_case, is_reference
 from asyncsync.model.spec import ImageSpec, Mistake, Position
 
@@ -69,8 +69,12 @@ def understood(entry: Entry, layout: Layout | None = None) -> ImageSpec | Mistak
     try:
         source = Reference.within(layout, entry.text) if layout else Reference.parse(entry.text)
     except NotAReference as error:
+        instead = _meant(entry.text)
+        if layout and instead and is_layout(instead):
+            what = f"with --from {layout}, an image is named as it is named there"
+            return mistake(entry.at, f"{what}. Write {Reference.parse(instead).entry}")
         slip = _slip(entry.text) or _Slip(error.what, error.offset)
-        meant = f"Write {instead}" if (instead := _meant(entry.text)) else slip.advice
+        meant = f"Write {instead}" if instead else slip.advice
         return mistake(entry.at, f"{slip.what}. {meant}" if meant else slip.what, slip.offset)
     if isinstance(source.place, Layout) and not layout:
         what = f"an image of a layout is read with --from {source.place}"

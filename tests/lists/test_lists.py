@@ -455,6 +455,15 @@ def test_an_image_of_a_layout_is_no_entry_without_that_layout() -> None:
     ]
 
 
+def test_an_image_is_named_within_its_layout_and_not_with_it() -> None:
+    with pytest.raises(ListError) as wrong:  # as from the outcomes of another run
+        lists.entries(["oci:./x:team/app:1"], Layout("./x"))
+    assert str(wrong.value) == (
+        "<entries>:1:1: with --from oci:./x, an image is named as it is named there. "
+        "Write team/app:1"
+    )
+
+
 def test_mistakes_in_the_names_of_a_layout_are_told_as_others_are() -> None:
     with pytest.raises(ListError) as wrong:
         lists.read("app:1\nApp:2\n'app:3'\n", "images.yaml", Layout("./x"))
