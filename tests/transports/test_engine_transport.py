@@ -207,6 +207,16 @@ async def test_a_name_that_another_image_had_goes_back_to_it_unless_the_copy_is_
     assert stage.engine.images[str(TARGET)] == holds
 
 
+async def test_a_name_goes_altogether_if_somebody_cleaned_away_the_image_that_had_it(
+    stage: Stage,
+) -> None:
+    stage.engine.images[str(TARGET)] = "what was there"
+    stage.engine.before["push"].append(stage.engine.nameless.clear)
+    (outcome,) = await stage.copy(clean=True)
+    assert outcome.notes == ()
+    assert stage.engine.images == {}
+
+
 async def test_clean_removes_what_the_run_brought_and_nothing_that_was_there(stage: Stage) -> None:
     await stage.copy(clean=True)
     assert stage.engine.images == {}

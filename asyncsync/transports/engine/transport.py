@@ -302,21 +302,25 @@ class EngineTransport:
     async def _sweep(self, work: _Work, held: Held, *, in_place: bool) -> None:
         target = work.job.target
         if work.tagged and (self._clean or not in_place):
-            # The name goes back to the image that had it, or it would be left without any.
-            if work.before:
-                await self._try(work, self._engine.tag(work.before, target.name, str(target.tag)))
-            else:
+            # The name goes back to the image that had it, or it would be left without any; but
+            # somebody may have cleaned that one away meanwhile, as another run does.
+            back = work.before and self._engine.tag(work.before, target.name, str(target.tag))
+            if not back or not await self._try(work, back):
                 await self._try(work, self._engine.remove(work.target_name))
         if held.ours and held.is_last:  # it was asked only to clean
             await self._try(work, self._engine.remove(work.pull_name))
 
-    async def _try(self, work: _Work, act: Awaitable[None]) -> None:
+    async def _try(self, work: _Work, act: Awaitable[None]) -> bool:
+        """Do it, or tell why not; whether the engine has the image that it is about."""
         try:
             await act
         except Fault as fault:
             text = fault.text if isinstance(fault, Refused) else str(fault)
+            if is_local_missing(text):
+                return False
             said = shown(text, secrets=work.secrets)
             work.observe(Noted(work.job, f"{_UNCLEAN}: {said}"))
+        return True
 
 
 def _id_in(image: Mapping[str, object]) -> str:
