@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -88,9 +89,23 @@ def open_kept(option: str, path: Path) -> Iterator[TextIO]:
 
 
 def empty(file: TextIO, path: Path) -> None:
-    """Empty the open `file` of `path`. Raises OSError."""
-    if not _special(path):
+    """Empty the open `file` of `path`, unless another run is writing to it. Raises OSError."""
+    if not _special(path) and _is_ours_alone(file):
         file.truncate(0)
+
+
+def _is_ours_alone(file: TextIO) -> bool:
+    """Whether no other run writes to it; those that come after this one know of it."""
+    alone = True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        alone = False
+    except OSError:  # a file system without locks
+        return True
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return alone
 
 
 def replace(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,29 @@ def test_a_file_that_is_kept_open_has_its_old_text_until_it_is_emptied(tmp_path:
     assert path.read_text() == "of this run\n"
     with open_kept("--succeeded-log", Path(os.devnull)) as file:
         empty(file, Path(os.devnull))  # a device cannot be emptied
+
+
+def test_a_file_into_which_another_run_still_writes_is_not_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "succeeded.log"
+    path.write_text("of the last run\n")
+
+    def begun(text: str) -> ExitStack:
+        running = ExitStack()
+        file = running.enter_context(open_kept("--succeeded-log", path))
+        empty(file, path)
+        file.write(text)
+        file.flush()
+        return running
+
+    first = begun("first\n")
+    second = begun("second\n")
+    first.close()
+    third = begun("third\n")
+    assert path.read_text() == "first\nsecond\nthird\n"
+    second.close()
+    third.close()
+    begun("alone\n").close()
+    assert path.read_text() == "alone\n"
 
 
 def test_a_pipe_takes_a_report_too(tmp_path: Path) -> None:
