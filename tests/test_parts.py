@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,34 @@ def test_a_relay_can_be_cut_in_the_middle(registry: Registry, relay: Relay, name
         _fetched(url)
     assert relay.up + relay.down == 1_000_000
     assert len(_fetched(url)) == 3_000_000  # it cuts once
+
+
+def test_a_relay_can_be_cut_more_than_once(
+    registry: Registry, relay: Relay, namespace: str
+) -> None:
+    blob = registry.put_blob(namespace, bytes(3_000_000))
+    url = f"http://{relay.host}/v2/{namespace}/blobs/{blob}"
+    relay.cut_after(1_000_000, times=2)
+    for cut in (1, 2):
+        with pytest.raises(ConnectionResetError):
+            _fetched(url)
+        assert relay.up + relay.down == cut * 1_000_000
+    assert len(_fetched(url)) == 3_000_000
+
+
+def test_a_relay_pauses_by_itself_in_the_middle(
+    registry: Registry, relay: Relay, namespace: str
+) -> None:
+    blob = registry.put_blob(namespace, bytes(3_000_000))
+    url = f"http://{relay.host}/v2/{namespace}/blobs/{blob}"
+    relay.pause_after(1_000_000)
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(_fetched, url)
+        assert _becomes(lambda: relay.paused)
+        assert relay.up + relay.down == 1_000_000
+        assert not fetching.done()
+        relay.resume()
+        assert len(fetching.result()) == 3_000_000
 
 
 def test_a_cut_resets_both_sides(relay: Relay) -> None:

@@ -45,19 +45,6 @@ async def copied(folder: Path, to: str, *entries: str, **options: Any) -> tuple[
     return report.outcomes
 
 
-def cutting(link: Relay, *at: int) -> threading.Thread:
-    """Cut all connections of `link` whenever so many bytes in all have passed it."""
-
-    def cut() -> None:
-        for count in at:
-            once(lambda count=count: link.up + link.down > count)  # type: ignore[misc]
-            link.cut()
-
-    thread = threading.Thread(target=cut, daemon=True)
-    thread.start()
-    return thread
-
-
 def test_a_source_that_breaks_again_and_again_goes_on_where_it_broke_in_one_upload(
     registry: Registry, own_registry: Registry, relay: Relay, namespace: str,
     asyncsync_command: Command,
@@ -66,11 +53,10 @@ def test_a_source_that_breaks_again_and_again_goes_on_where_it_broke_in_one_uplo
     write_list(asyncsync_command.folder, f"{relay.host}/{namespace}/big:1")
     since, since_target = registry.mark(), own_registry.mark()
     relay.throttle(8 * MIB)
-    faults = cutting(relay, 1 * MIB, 2 * MIB, 3 * MIB)
+    relay.cut_after(1 * MIB, times=3)
 
     done = asyncsync_command(*DIRECT, "--to", own_registry.host)
 
-    faults.join(10)
     told = outcomes(done.stdout)["big:1"]
     assert told["status"] == "copied", done.stdout
     assert own_registry.digest_of("big", "1") == image.digest
@@ -90,9 +76,8 @@ def test_a_target_that_breaks_in_mid_upload_gets_the_blob_again(
     write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/big:1")
     with Relay(own_registry.host) as link:
         link.throttle(8 * MIB)
-        faults = cutting(link, 2 * MIB, 5 * MIB)
+        link.cut_after(2 * MIB, times=2)
         done = asyncsync_command(*DIRECT, "--to", link.host)
-        faults.join(10)
     told = outcomes(done.stdout)["big:1"]
     assert told["status"] == "copied", done.stdout
     assert told["attempts"] > 1
@@ -106,16 +91,17 @@ def test_a_target_that_dies_in_mid_upload_has_nothing_half_under_the_tag(
     image = registry.put_image(f"{namespace}/big", "1", layers=2, size=3 * MIB)
     write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/big:1")
     with Relay(own_registry.host) as link:
-        link.throttle(8 * MIB)
+        link.pause_after(2 * MIB)
 
         def die() -> None:
-            once(lambda: link.up > 2 * MIB)
+            once(lambda: link.paused)
             own_registry.kill()
+            link.resume()
 
         faults = threading.Thread(target=die, daemon=True)
         faults.start()
         done = asyncsync_command(*DIRECT, "--to", link.host, "--retries", "0")
-        faults.join(10)
+        faults.join()
         told = outcomes(done.stdout)["big:1"]
         assert told["error"]["kind"] == "RegistryUnavailable", done.stdout
         assert told["error"]["registry"] == link.host

@@ -23,7 +23,6 @@ import asyncsync
 from asyncsync import Status
 from asyncsync.credentials import Credentials
 from asyncsync.model.access import Access
-from asyncsync.model.errors import CopyError
 from asyncsync.model.events import ignore
 from asyncsync.retrying import Retrying
 from asyncsync.stores.registry.client import RegistryClient
@@ -57,15 +56,20 @@ def test_a_signal_ends_the_run_in_order_and_the_next_run_goes_on(
 ) -> None:  # fmt: skip
     put_images(registry, namespace)
     folder = asyncsync_command.folder
-    write_list(folder, *entries(registry.host, namespace))
-    with Relay(own_registry.host) as link:
-        link.throttle(2 * MIB)
+    with Relay(registry.host) as source, Relay(own_registry.host) as link:
+        small, *big = entries(registry.host, namespace)
+        write_list(folder, small, *(each.replace(registry.host, source.host) for each in big))
+        source.pause()
         sync = ("sync", "--via", "direct", "--to", link.host)
         with asyncsync_command.started(
             *sync, "-c", "2", "--report", "r.json", "--failed-list", "left.yaml"
         ) as process:
             log = folder / "succeeded.log"
-            once(lambda: log.exists() and "/small:1" in log.read_text() and link.up > MIB)
+            once(lambda: log.exists() and "/small:1" in log.read_text())
+            link.throttle(MIB / 2)  # four seconds for one of the others
+            before = link.up
+            source.resume()
+            once(lambda: link.up > before + MIB / 4)
             if stalled:
                 link.pause()
             process.send_signal(number)
@@ -99,14 +103,18 @@ def test_after_sigkill_the_next_run_moves_only_what_was_missing(
     asyncsync_command: Command,
 ) -> None:  # fmt: skip
     put_images(registry, namespace)
-    write_list(asyncsync_command.folder, *entries(relay.host, namespace))
+    *listed, last = entries(registry.host, namespace)
+    write_list(asyncsync_command.folder, *listed, last.replace(registry.host, relay.host))
     sync = ("sync", "--via", "direct", "--to", own_registry.host, "--output", "json")
-    # The source is slow, not the target: a slow link would go on to deliver what it has taken.
-    relay.throttle(2 * MIB, each=True)
-    with asyncsync_command.started(*sync, "-c", "2") as process:
-        once(lambda: own_registry.tags("big0") == ["1"] and relay.down > 3 * MIB)
+    # The source is held up, not the target: a link would go on to deliver what it has taken.
+    relay.pause_after(MIB // 2)
+    with asyncsync_command.started(*sync) as process:
+        once(lambda: relay.paused and all(own_registry.tags(name) == ["1"] for name in NAMES[:-1]))
         process.kill()
         process.communicate(timeout=10)
+    own_registry.stop()  # or it might still put away what has just arrived
+    own_registry.start()
+    relay.resume()
     assert_whole(own_registry, NAMES)
     wanted: dict[str, int] = {}
     for name in NAMES:
@@ -116,7 +124,6 @@ def test_after_sigkill_the_next_run_moves_only_what_was_missing(
         if not any(own_registry.has_blob(name, digest) for name in NAMES)
     }  # fmt: skip
     assert 0 < len(missing) < len(wanted)
-    relay.throttle(None)
     again = asyncsync_command(*sync)
     assert again.returncode == 0, again.stdout + again.stderr
     assert json.loads(again.stdout)["bytes_moved"] == sum(missing.values())
@@ -128,7 +135,7 @@ async def test_leaving_the_block_ends_every_transfer_and_closes_every_connection
 ) -> None:
     put_images(registry, namespace)
     with Relay(registry.host) as source, Relay(own_registry.host) as target:
-        target.throttle(2 * MIB)
+        target.throttle(MIB)
         before = anyio.get_current_task().id, len(anyio.get_running_tasks())
         with pytest.raises(LookupError):
             async with asyncsync.open_sync(
@@ -141,7 +148,7 @@ async def test_leaving_the_block_ends_every_transfer_and_closes_every_connection
         assert len(run.report.outcomes) == len(NAMES)
         assert Status.CANCELLED in {outcome.status for outcome in run.report.outcomes}
         target.throttle(None)  # what is on its way in the link itself is not ours any more
-        await anyio.to_thread.run_sync(once, lambda: source.open + target.open == 0, 5)
+        await anyio.to_thread.run_sync(once, lambda: source.open + target.open == 0)
     assert_whole(own_registry, NAMES)
 
 
@@ -152,29 +159,18 @@ async def test_who_stands_still_is_named_and_not_waited_for_without_end(
     registry.put_image(f"{namespace}/a", "1", layers=1, size=4 * MIB)
     with Relay(registry.host) as source, Relay(own_registry.host) as target:
         slow = source if side == "source" else target
-        slow.throttle(8 * MIB)
+        slow.pause_after(MIB)
         (job,) = (await asyncsync.plan([f"{source.host}/{namespace}/a:1"], to=target.host)).jobs
         access = Access(plain_http=frozenset({source.host, target.host}))
         nobody = Credentials.load({}, docker_config=tmp_path)
-        errors: list[CopyError] = []
-
-        async def copy() -> None:
-            async with RegistryClient(access, nobody, idle_seconds=0.5) as client:
-                transport = DirectTransport(
-                    client, client, retrying=Retrying(0), pace=Pace(None), idle_seconds=1.0
-                )
-                try:
-                    await transport(job, ignore)
-                except CopyError as error:
-                    errors.append(error)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(copy)
-            await anyio.to_thread.run_sync(once, lambda: slow.up + slow.down > MIB)
-            slow.pause()
-        (error,) = errors
-        assert isinstance(error, asyncsync.TimedOut), error
-        assert error.where.registry == slow.host
+        async with RegistryClient(access, nobody, idle_seconds=1.5) as client:
+            transport = DirectTransport(
+                client, client, retrying=Retrying(0), pace=Pace(None), idle_seconds=2
+            )
+            with pytest.raises(asyncsync.TimedOut) as caught:
+                await transport(job, ignore)
+        assert slow.paused
+        assert caught.value.where.registry == slow.host
     assert own_registry.tags("a") == []
 
 

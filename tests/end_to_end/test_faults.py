@@ -120,14 +120,14 @@ def test_a_registry_that_dies_half_way_in_a_push_and_comes_back_gets_the_image(
     image = registry.put_image(f"{namespace}/big", "1", layers=2, size=6 * MIB)
     write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/big:1")
     with Relay(own_registry.host) as link:
-        link.throttle(4 * MIB)
+        link.pause_after(2 * MIB)
 
         def restart() -> None:
             own_registry.kill()
-            link.throttle(None)
+            link.resume()
             own_registry.start()
 
-        fault = later(lambda: link.up > 2 * MIB, restart)
+        fault = later(lambda: link.paused, restart)
         done = asyncsync_command(
             "sync", "--to", link.host, "--output", "json", engine=engine, timeout=200
         )
@@ -143,8 +143,13 @@ def test_a_registry_that_dies_half_way_and_stays_away_shows_nothing_under_the_ta
     registry.put_image(f"{namespace}/big", "1", layers=2, size=6 * MIB)
     write_list(asyncsync_command.folder, f"{registry.host}/{namespace}/big:1")
     with Relay(own_registry.host) as link:
-        link.throttle(4 * MIB)
-        fault = later(lambda: link.up > 2 * MIB, own_registry.kill)
+        link.pause_after(2 * MIB)
+
+        def die() -> None:
+            own_registry.kill()
+            link.resume()
+
+        fault = later(lambda: link.paused, die)
         done = asyncsync_command(
             "sync", "--to", link.host, "--output", "json", "--retries", "0",
             engine=engine, timeout=200,
@@ -170,15 +175,15 @@ def test_an_engine_killed_half_way_in_a_pull_and_back_after_three_seconds_is_wai
         write_list(
             asyncsync_command.folder, *(f"{link.host}/{namespace}/big{n}:1" for n in range(3))
         )
-        link.throttle(4 * MIB)
+        link.pause_after(2 * MIB)
 
         def restart() -> None:
             own_engine.kill()
-            link.throttle(None)
+            link.resume()
             time.sleep(3)
             own_engine.start()
 
-        fault = later(lambda: link.down > 2 * MIB, restart)
+        fault = later(lambda: link.paused, restart)
         done = asyncsync_command(
             "sync", "--to", own_registry.host, "--output", "json", engine=own_engine, timeout=200
         )
@@ -200,8 +205,8 @@ def test_an_engine_gone_for_good_ends_the_run_with_every_image_told(
         write_list(
             asyncsync_command.folder, *(f"{link.host}/{namespace}/big{n}:1" for n in range(4))
         )
-        link.throttle(4 * MIB)
-        fault = later(lambda: link.down > 2 * MIB, own_engine.kill)
+        link.pause_after(2 * MIB)
+        fault = later(lambda: link.paused, own_engine.kill)
         done = asyncsync_command(
             "sync", "--to", own_registry.host, "-c", "2", "--retries", "1", "--output", "json",
             "--failed-list", "failed.yaml", engine=own_engine, timeout=200,

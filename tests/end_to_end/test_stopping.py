@@ -93,8 +93,8 @@ def test_a_deadline_ends_the_run_in_order_before_it_is_over_and_the_next_run_goe
     to = ("--to", own_registry.host, "-c", "2", "--failed-list", "left.yaml")
     relay.throttle(1 * MIB)
     begun = time.monotonic()
-    done = asyncsync_command("sync", *to, "--report", "r.json", "--deadline", "8s", engine=engine)
-    assert time.monotonic() - begun < 8, "a bound that is promised to users"
+    done = asyncsync_command("sync", *to, "--report", "r.json", "--deadline", "16s", engine=engine)
+    assert time.monotonic() - begun < 16, "a bound that is promised to users"
     assert done.returncode == 1, done.stdout + done.stderr
     assert_still(relay)
     assert engine.open_connections() == 0

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Relay:
         self._delay = 0.0
         self._links: dict[str, _Link] = {}
         self._each: float | None = None
-        self._cut_at: int | None = None
+        self._due: tuple[int, Callable[[], None]] | None = None  # what happens at which count
         self._going = asyncio.Event()
         self._going.set()
         self._loop = asyncio.new_event_loop()
@@ -84,6 +84,14 @@ class Relay:
         """Pass nothing on. Connections stay open, and new ones are taken."""
         self._call(self._pause())
 
+    def pause_after(self, bytes: int) -> None:  # noqa: A002  the unit
+        """Pause once so many more bytes were passed on, both ways added up: not later."""
+        self._call(self._pause_after(bytes))
+
+    @property
+    def paused(self) -> bool:
+        return not self._going.is_set()
+
     def resume(self) -> None:
         """Go on where `pause` stopped."""
         self._call(self._resume())
@@ -92,9 +100,9 @@ class Relay:
         """Reset all open connections (RST to both sides)."""
         self._call(self._cut())
 
-    def cut_after(self, bytes: int) -> None:  # noqa: A002  the unit
-        """Do that once, when so many more bytes were passed on, both ways added up."""
-        self._call(self._cut_after(bytes))
+    def cut_after(self, bytes: int, *, times: int = 1) -> None:  # noqa: A002  the unit
+        """Do that when so many more bytes were passed on, both ways added up, and so often."""
+        self._call(self._cut_after(bytes, times))
 
     def refuse(self) -> None:
         """Refuse new connections. The open ones stay: see `cut`."""
@@ -134,8 +142,18 @@ class Relay:
             connection.reset()
         return [connection.task for connection in self._connections if connection.task]
 
-    async def _cut_after(self, count: int) -> None:
-        self._cut_at = self.up + self.down + count
+    async def _cut_after(self, count: int, times: int) -> None:
+        def cut() -> None:
+            nonlocal times
+            self._reset()
+            times -= 1
+            if times:
+                self._due = (self.up + self.down + count, cut)
+
+        self._due = (self.up + self.down + count, cut)
+
+    async def _pause_after(self, count: int) -> None:
+        self._due = (self.up + self.down + count, self._going.clear)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
@@ -213,17 +231,26 @@ class Relay:
         while True:
             due, data = await queue.get()
             await asyncio.sleep(max(0.0, due - self._loop.time()))
-            await self._going.wait()
             if not data:
+                await self._going.wait()
                 target.shutdown(socket.SHUT_WR)
                 return
-            left = len(data) if self._cut_at is None else self._cut_at - self.up - self.down
-            data = data[: max(0, left)]
-            await self._loop.sock_sendall(target, data)
-            self._passed[way] += len(data)
-            if self._cut_at is not None and self.up + self.down >= self._cut_at:
-                self._cut_at = None
-                self._reset()  # this very task too, at its next await
+            while data:
+                await self._going.wait()
+                left = self._left(len(data))
+                now, data = data[:left], data[left:]
+                await self._loop.sock_sendall(target, now)
+                self._passed[way] += len(now)
+                if self._due is not None and not self._left(1):
+                    (_, act), self._due = self._due, None
+                    act()
+                    await asyncio.sleep(0)  # and a cut ends this very task here
+
+    def _left(self, count: int) -> int:
+        """How many of so many bytes may pass before something is due."""
+        if self._due is None:
+            return count
+        return min(count, max(0, self._due[0] - self.up - self.down))
 
     async def _end(self) -> None:
         await self._refuse()

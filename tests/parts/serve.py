@@ -54,8 +54,9 @@ class ServedFolder(Registry):
 
     @property
     def is_up(self) -> bool:
-        """Whether it answers: it was started, and not killed since."""
-        return self._process is not None and self._process.running
+        """Whether it answers: it was started, and not killed since. Any thread may ask."""
+        process = self._process
+        return process is not None and process.running
 
     def interrupt(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal, wait for its end, and return its exit code."""
