@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -124,27 +123,26 @@ def _in_time(
     telling: Telling,
     interruption: Interruption,
 ) -> Iterator[None]:
-    """Inside the block, nothing is begun from the last call on, and all is over by the end."""
+    """Inside the block, nothing is begun from the last call on, and all is over by the end.
+
+    The loop's time is the deadline's: asyncio and uvloop have both from the monotonic clock.
+    """
     if deadline is None:
         yield
         return
     loop = asyncio.get_running_loop()
 
     def last_call() -> None:
-        telling.tell_closing(deadline.end - time.monotonic())
+        telling.tell_closing(deadline.end - loop.time())
         drain()
 
     def end() -> None:
         telling.tell_expired()
-        rest = min(_STOP_SECONDS, deadline.over - time.monotonic())
+        rest = min(_STOP_SECONDS, deadline.over - loop.time())
         timers.append(loop.call_later(rest, _leave, telling, interruption))
         stop()
 
-    now = time.monotonic()
-    timers = [
-        loop.call_later(deadline.last_call - now, last_call),
-        loop.call_later(deadline.end - now, end),
-    ]
+    timers = [loop.call_at(deadline.last_call, last_call), loop.call_at(deadline.end, end)]
     try:
         yield
     finally:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
+from parts.clock import Clock
 
 from asyncsync.cli.deadline import Deadline
 from asyncsync.cli.following import follow
@@ -300,19 +300,34 @@ def statuses(report: Report) -> list[Status]:
     return [outcome.status for outcome in report.outcomes]
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@asynccontextmanager
+async def told_by(clock: Clock) -> AsyncIterator[None]:
+    """Inside the block, the loop's time is what the test makes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "time", clock)
+        yield
+
+
 async def test_near_the_deadline_nothing_is_begun_and_what_is_under_way_may_end(
-    tmp_path: Path,
+    tmp_path: Path, clock: Clock
 ) -> None:
     screen = Screen(tmp_path, failed_list=tmp_path / "failed.yaml")
 
-    async def waits_for_the_last_call(job: CopyJob, observe: Observe) -> Copied:
+    async def goes_on_after_the_last_call(job: CopyJob, observe: Observe) -> Copied:
         observe(StepStarted(job, Step.PULL))
-        while "near" not in screen.stderr.getvalue():  # noqa: ASYNC110  only the log tells
-            await anyio.sleep(0.01)
+        clock.advance(85)
+        while "near" not in screen.stderr.getvalue():
+            await anyio.lowlevel.checkpoint()
         return Copied(DIGEST)
 
-    last_call_is_soon = Deadline(100, began=time.monotonic() - 84.8)
-    report = await screen.follow(screen.opening(waits_for_the_last_call), last_call_is_soon)
+    async with told_by(clock):
+        opening = screen.opening(goes_on_after_the_last_call)
+        report = await screen.follow(opening, Deadline(100, began=clock()))
 
     assert statuses(report) == [Status.COPIED, Status.NOT_STARTED, Status.NOT_STARTED]
     assert screen.stderr.getvalue().splitlines()[1:] == [
@@ -324,15 +339,16 @@ async def test_near_the_deadline_nothing_is_begun_and_what_is_under_way_may_end(
     assert left[1:] == [why, "docker.io/library/missing:1", why, "docker.io/library/redis:7"]
 
 
-async def test_at_the_deadline_what_is_under_way_is_given_up(tmp_path: Path) -> None:
+async def test_at_the_deadline_what_is_under_way_is_given_up(tmp_path: Path, clock: Clock) -> None:
     async def never_ends(job: CopyJob, observe: Observe) -> Copied:
         observe(StepStarted(job, Step.PULL))
+        clock.advance(95)
         await anyio.sleep_forever()
         raise AssertionError
 
     screen = Screen(tmp_path)
-    with anyio.fail_after(20):
-        report = await screen.follow(screen.opening(never_ends), Deadline(0.2))
+    async with told_by(clock):
+        report = await screen.follow(screen.opening(never_ends), Deadline(100, began=clock()))
 
     assert statuses(report) == [Status.CANCELLED, Status.NOT_STARTED, Status.NOT_STARTED]
     assert screen.stderr.getvalue().splitlines()[-1] == (
@@ -341,27 +357,30 @@ async def test_at_the_deadline_what_is_under_way_is_given_up(tmp_path: Path) -> 
 
 
 async def test_a_deadline_that_passes_before_the_engine_answers_starts_nothing(
-    tmp_path: Path,
+    tmp_path: Path, clock: Clock
 ) -> None:
     @asynccontextmanager
     async def never_opens() -> AsyncIterator[Scripted]:
+        clock.advance(85)
         await anyio.sleep_forever()
         yield
 
     screen = Screen(tmp_path)
-    with anyio.fail_after(20):
-        report = await screen.follow(never_opens(), Deadline(0.2))
+    async with told_by(clock):
+        report = await screen.follow(never_opens(), Deadline(100, began=clock()))
     assert statuses(report) == [Status.NOT_STARTED] * 3
 
 
 async def test_a_deadline_that_finds_nothing_under_way_says_nothing_of_giving_up(
-    tmp_path: Path,
+    tmp_path: Path, clock: Clock
 ) -> None:
     class Lingers(Scripted):
         async def __aiter__(self) -> AsyncIterator[Outcome]:  # type: ignore[override]
             async for outcome in super().__aiter__():
                 yield outcome
-            await anyio.sleep(0.8)  # beyond what the deadline leaves for copying
+            clock.advance(98)  # beyond what the deadline leaves for copying
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
 
     screen = Screen(tmp_path)
 
@@ -370,7 +389,8 @@ async def test_a_deadline_that_finds_nothing_under_way_says_nothing_of_giving_up
         async with screen.opening() as run:
             yield Lingers(run._run)
 
-    await screen.follow(opening(), Deadline(4, began=time.monotonic() - 2.5))
+    async with told_by(clock):
+        await screen.follow(opening(), Deadline(100, began=clock()))
     assert "deadline" not in screen.stderr.getvalue()
 
 
