@@ -545,7 +545,7 @@ def test_a_step_that_does_not_hear_gets_sigterm_and_then_sigkill(repository: Rep
         - {id: last, run: echo last, if: always()}
         """,
         cancel_when=lambda line: line == "ready",
-        grace=Grace(sigint=0.1, sigterm=0.1),
+        grace=Grace(sigint=0.1, sigterm=2),
     )
     first = job.step("first")
     assert first.raw_lines == ("ready", "2", "15")

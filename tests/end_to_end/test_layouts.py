@@ -19,8 +19,9 @@ import pytest
 from parts import images
 from parts.commands import Command, outcomes, skopeo, statuses, write_list
 from parts.judging import assert_whole, blobs_of, seen_by_skopeo
-from parts.processes import clean_environment, run
+from parts.processes import clean_environment, once, run
 from parts.registry import Registry
+from parts.relay import Relay
 
 import asyncsync
 
@@ -375,19 +376,21 @@ def test_rows_of_a_tar_that_is_not_finished_are_taken_back_at_the_end(
 
 
 def test_of_two_who_write_one_tar_at_once_the_later_one_fails_and_says_so(
-    registry: Registry, namespace: str, asyncsync_command: Command
+    registry: Registry, relay: Relay, namespace: str, asyncsync_command: Command
 ) -> None:
     at, folder = f"{registry.host}/{namespace}", asyncsync_command.folder
     for name, size in (("slow", 1_500_000), ("fast", 10_000)):
         registry.put_image(f"{namespace}/{name}", "1", size=size)
-    write_list(folder, f"{at}/slow:1")
+    write_list(folder, f"{relay.host}/{namespace}/slow:1")
+    relay.pause_after(1_000_000)
     (folder / "other").mkdir()
     write_list(folder / "other", f"{at}/fast:1")
     to = ("sync", "--to", f"oci:{folder}/export.tar")
-    with asyncsync_command.started(*to, "--limit-rate", "500KB/s", "--report", "r.json") as slow:
-        while not list(folder.glob(".export.tar.*")):
-            assert slow.poll() is None
+    with asyncsync_command.started(*to, "--report", "r.json") as slow:
+        once(lambda: relay.paused)
+        assert list(folder.glob(".export.tar.*"))
         assert asyncsync_command(*to, cwd=folder / "other").returncode == 0
+        relay.resume()
         out, err = slow.communicate(timeout=60)
     assert slow.returncode == 1, out + err
     assert "another process has written it meanwhile" in out

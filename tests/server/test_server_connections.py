@@ -100,23 +100,24 @@ async def test_a_head_that_drips_is_closed(tmp_path: Path) -> None:
 
 
 async def test_a_reader_who_does_not_read_is_not_waited_for(tmp_path: Path) -> None:
+    blob = os.urandom(32 * 1024 * 1024)
+    digest = images.digest_of(blob)
+    path = f"/v2/team/app/blobs/uploads/?digest={digest}"
+    async with serving(tmp_path / "layout", HERE) as served:
+        put = await anyio.to_thread.run_sync(ask, str(served.address), "POST", path, blob)
+        assert put.status == 201
     told: list[Answered] = []
     limits = Limits(idle_seconds=0.05)
     async with serving(tmp_path / "layout", HERE, limits=limits, tell=told.append) as served:
-        blob = os.urandom(32 * 1024 * 1024)
-        digest = images.digest_of(blob)
-        path = f"/v2/team/app/blobs/uploads/?digest={digest}"
-        put = await anyio.to_thread.run_sync(ask, str(served.address), "POST", path, blob)
-        assert put.status == 201
         reader = socket.socket()
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with reader:
             reader.connect((served.address.host, served.address.port))
             reader.send(f"GET /v2/team/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             with anyio.fail_after(30):
-                while len(told) < 2:  # noqa: ASYNC110  told by a plain function
+                while not told:  # noqa: ASYNC110  told by a plain function
                     await anyio.sleep(0.02)
-    assert (told[1].method, told[1].status) == ("GET", 499)
+    assert (told[0].method, told[0].status) == ("GET", 499)
 
 
 async def test_more_connections_than_are_taken_are_told_so(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ async def test_requests_that_come_before_their_answers_are_answered_in_order(
 
 async def test_answers_that_nobody_reads_do_not_keep_a_connection(tmp_path: Path) -> None:
     told: list[Answered] = []
-    limits = Limits(idle_seconds=0.3)
+    limits = Limits(idle_seconds=1)
     async with serving(tmp_path / "layout", HERE, limits=limits, tell=told.append) as served:
         reader = socket.socket()
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -103,7 +103,7 @@ async def test_who_asks_how_far_it_came_ends_a_request_that_still_hangs(tmp_path
 
 
 async def test_a_body_that_stands_still_is_ended(tmp_path: Path) -> None:
-    async with serving(tmp_path / "layout", HERE, limits=Limits(idle_seconds=0.2)) as served:
+    async with serving(tmp_path / "layout", HERE, limits=Limits(idle_seconds=1)) as served:
         location = await begun(served)
         stream = await sending(served, location, BLOB[:1000], says=len(BLOB))
         with anyio.fail_after(20):
@@ -114,7 +114,7 @@ async def test_a_body_that_stands_still_is_ended(tmp_path: Path) -> None:
 
 
 async def test_a_body_that_drips_is_ended_although_it_never_stands_still(tmp_path: Path) -> None:
-    async with serving(tmp_path / "layout", HERE, limits=Limits(idle_seconds=0.3)) as served:
+    async with serving(tmp_path / "layout", HERE, limits=Limits(idle_seconds=1)) as served:
         location = await begun(served)
         stream = await sending(served, location, b"", says=len(BLOB))
         with anyio.fail_after(20), pytest.raises((anyio.BrokenResourceError, OSError)):
