@@ -305,14 +305,6 @@ def clock() -> Clock:
     return Clock()
 
 
-@asynccontextmanager
-async def told_by(clock: Clock) -> AsyncIterator[None]:
-    """Inside the block, the loop's time is what the test makes it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio.get_running_loop(), "time", clock)
-        yield
-
-
 async def test_near_the_deadline_nothing_is_begun_and_what_is_under_way_may_end(
     tmp_path: Path, clock: Clock
 ) -> None:
@@ -325,7 +317,7 @@ async def test_near_the_deadline_nothing_is_begun_and_what_is_under_way_may_end(
             await anyio.lowlevel.checkpoint()
         return Copied(DIGEST)
 
-    async with told_by(clock):
+    with clock.of_the_loop():
         opening = screen.opening(goes_on_after_the_last_call)
         report = await screen.follow(opening, Deadline(100, began=clock()))
 
@@ -347,7 +339,7 @@ async def test_at_the_deadline_what_is_under_way_is_given_up(tmp_path: Path, clo
         raise AssertionError
 
     screen = Screen(tmp_path)
-    async with told_by(clock):
+    with clock.of_the_loop():
         report = await screen.follow(screen.opening(never_ends), Deadline(100, began=clock()))
 
     assert statuses(report) == [Status.CANCELLED, Status.NOT_STARTED, Status.NOT_STARTED]
@@ -366,7 +358,7 @@ async def test_a_deadline_that_passes_before_the_engine_answers_starts_nothing(
         yield
 
     screen = Screen(tmp_path)
-    async with told_by(clock):
+    with clock.of_the_loop():
         report = await screen.follow(never_opens(), Deadline(100, began=clock()))
     assert statuses(report) == [Status.NOT_STARTED] * 3
 
@@ -378,9 +370,7 @@ async def test_a_deadline_that_finds_nothing_under_way_says_nothing_of_giving_up
         async def __aiter__(self) -> AsyncIterator[Outcome]:  # type: ignore[override]
             async for outcome in super().__aiter__():
                 yield outcome
-            clock.advance(98)  # beyond what the deadline leaves for copying
-            for _ in range(5):
-                await anyio.lowlevel.checkpoint()
+            await clock.pass_by(98)  # beyond what the deadline leaves for copying
 
     screen = Screen(tmp_path)
 
@@ -389,7 +379,7 @@ async def test_a_deadline_that_finds_nothing_under_way_says_nothing_of_giving_up
         async with screen.opening() as run:
             yield Lingers(run._run)
 
-    async with told_by(clock):
+    with clock.of_the_loop():
         await screen.follow(opening(), Deadline(100, began=clock()))
     assert "deadline" not in screen.stderr.getvalue()
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 
+import pytest
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
@@ -32,6 +36,24 @@ class Clock:
         self.now += seconds
         while self._sleepers and self._sleepers[0][0] <= self.now:
             heapq.heappop(self._sleepers)[2].set()
+
+    @contextmanager
+    def of_the_loop(self) -> Iterator[None]:
+        """Inside the block the event loop has no other time: its timers come when a test says so.
+
+        What comes over sockets comes as ever, and a machine that stands still makes nobody late.
+        """
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "time", self)
+            yield
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let `seconds` pass, and whatever of the loop's own is due by then happen."""
+        self.advance(seconds)
+        for _ in range(3):
+            await checkpoint()
 
     async def follow(self) -> None:
         """Move on to the next who sleeps, whenever all that can run have run. Ends by cancelling.

@@ -5,7 +5,7 @@ import socket
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from anyio import (
     CancelScope,
     EndOfStream,
     Event,
+    create_memory_object_stream,
     create_task_group,
     create_tcp_listener,
     fail_after,
@@ -24,8 +25,10 @@ from anyio import (
     wait_all_tasks_blocked,
 )
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 from multidict import CIMultiDict
+from parts.clock import Clock
 from scripted import (
     MANIFEST,
     MANIFEST_TYPE,
@@ -330,39 +333,66 @@ async def test_a_registry_that_sends_all_but_the_blob_is_left(head: bytes, more:
     assert caught.value.transient
 
 
-def dripping(count: int) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-    """A registry that sends a body of `count` bytes one by one, never silent for long."""
+class Dripping:
+    """A registry that sends `count` bytes, one by one: the next one once the last was `taken`.
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": str(count)})
+    `seconds` pass in between, of the loop's time.
+    """
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self.count, self.seconds = count, seconds
+        self.clock = Clock()
+        self._took, self._taken = create_memory_object_stream[None](count)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(self.count)})
         await response.prepare(request)
-        for _ in range(count):
+        for _ in range(self.count):
             await response.write(b"x")
-            await sleep(0.03)
+            await self._taken.receive()
+            self.clock.advance(self.seconds)
         return response
 
-    return answer
+    def taken(self) -> None:
+        self._took.send_nowait(None)
+
+    def close(self) -> None:
+        self._took.close()
+        self._taken.close()
 
 
 async def test_a_registry_that_sends_drops_is_left_although_it_is_never_silent() -> None:
-    async with scripted(dripping(10_000)) as server, asking(server, idle_seconds=0.3) as client:
-        with fail_after(20), pytest.raises(TimedOut, match=r" sent only \d+ bytes in ") as caught:
-            async with client.blob(reference(server).by_digest(DIGEST)) as reading:
-                async for _ in reading:
-                    pass
+    with closing(Dripping(10_000, seconds=0.3)) as drops:
+        async with scripted(drops) as server, asking(server, idle_seconds=1) as client:
+            with (
+                drops.clock.of_the_loop(),
+                pytest.raises(TimedOut, match=r" sent only \d+ bytes in ") as caught,
+            ):
+                async with client.blob(reference(server).by_digest(DIGEST)) as reading:
+                    async for _ in reading:
+                        drops.taken()
     assert caught.value.transient
 
 
 async def test_the_time_that_the_reader_takes_for_himself_makes_no_body_slow() -> None:
-    async with scripted(dripping(75)) as server, asking(server, idle_seconds=0.3) as client:
-        with fail_after(20):
-            async with client.blob(reference(server).by_digest(DIGEST)) as reading:
-                count = 0
-                async for chunk in reading:
-                    if not count:
-                        await sleep(1.8)  # the watch has no other clock than the loop's
-                    count += len(chunk)
-    assert count == 75
+    with closing(Dripping(50, seconds=0.05)) as drops:
+        async with scripted(drops) as server, asking(server, idle_seconds=1) as client:
+            with drops.clock.of_the_loop():
+                async with client.blob(reference(server).by_digest(DIGEST)) as reading:
+                    count = given = 0
+                    async for chunk in reading:
+                        if not count:  # his own time: more than is waited for a silent registry
+                            for _ in range(20):
+                                drops.taken()
+                                given += 1
+                                for _ in range(100):  # in which the next one comes in
+                                    await checkpoint()
+                                await drops.clock.pass_by(0.3)
+                        count += len(chunk)
+                        while given < count:
+                            drops.taken()
+                            given += 1
+    assert count == 50
 
 
 async def test_a_port_where_nothing_listens_is_named() -> None:

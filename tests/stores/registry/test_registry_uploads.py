@@ -17,9 +17,9 @@ from anyio import (
     create_task_group,
     create_tcp_listener,
     fail_after,
-    sleep,
 )
 from anyio.abc import SocketAttribute, SocketStream
+from parts.clock import Clock
 from scripted import (
     Bytes,
     Handler,
@@ -138,16 +138,19 @@ async def test_chunks_have_their_length_and_the_place_of_their_first_and_last_by
 async def test_a_registry_may_read_all_again_before_it_says_that_the_blob_is_there(
     way: Way,
 ) -> None:
+    clock = Clock()
+
     async def late(request: web.BaseRequest) -> web.Response:
-        await sleep(0.8)  # what waits has no other clock than the loop's
+        await clock.pass_by(60)
         return web.Response(status=201)
 
     script = {POST: BEGUN, PATCH: TAKEN, PUT: late}
     async with (
         scripted(played(script)) as server,
-        asking(server, only(way), idle_seconds=0.3) as client,
+        asking(server, only(way), idle_seconds=5) as client,
     ):
-        await send(client, server)
+        with clock.of_the_loop():
+            await send(client, server)
     assert len(server.seen("PUT")) == 1
 
 
