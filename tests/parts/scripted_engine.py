@@ -23,12 +23,12 @@ class ScriptedEngine:
     """Answers as its attributes say; as they stand, every copy succeeds.
 
     `pull` and `push` are the records of the stream; `None` in place of a record breaks the
-    connection there, and a number stalls for so many seconds. `silent`: not even the stream's head
-    comes. `distribution` is a status and a body, or several, one for each time. `images` are local
-    names with their Ids, `nameless` Ids that lost theirs, `odd` what it says of each besides or
-    instead, `keeps` why it removes none. `before["tag"]` (`pull`, `push`,
-    `delete`, `version`) are called one by one, each before one such request is answered. `requests`
-    are the ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
+    connection there, a number stalls for so many seconds, a function is called. `silent`: not even
+    the stream's head comes. `distribution` is a status and a body, or several, one for each time.
+    `images` are local names with their Ids, `nameless` Ids that lost theirs, `odd` what it says of
+    each besides or instead, `keeps` why it removes none. `before["tag"]` (`pull`, `push`, `delete`,
+    `version`) are called one by one, each before one such request is answered. `requests` are the
+    ones that came, as `POST /v1.41/images/create?…`, `auths` their logins.
     """
 
     def __init__(self) -> None:
@@ -166,6 +166,9 @@ class _Handler(BaseHTTPRequestHandler):
                 case int() | float():
                     self.wfile.flush()
                     self.scripted.stall(record)
+                case _ if callable(record):
+                    self.wfile.flush()
+                    record()
                 case _:
                     line = json.dumps(record).encode() + b"\n"
                     self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")

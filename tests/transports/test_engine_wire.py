@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
+from parts.clock import Clock
 from parts.scripted_engine import DIGEST, PULLED, ScriptedEngine
 
 from asyncsync.transports.engine.finding import Endpoint, open_client
@@ -12,20 +17,24 @@ from asyncsync.transports.engine.wire import Engine, Idle, Lost, Refused, Stalle
 LAYER = {"status": "Downloading", "id": "abc", "progressDetail": {"current": 5, "total": 9}}
 
 
-async def pull(scripted: ScriptedEngine, idle: Idle) -> list[tuple[str, int]]:
-    moved: list[tuple[str, int]] = []
+def ignore(layer: str, count: int) -> None:
+    pass
+
+
+async def pull(
+    scripted: ScriptedEngine, idle: Idle, moved: Callable[[str, int], None] = ignore
+) -> None:
     async with open_client(Endpoint(scripted.url)) as docker, docker.session:
         engine = await Engine.ask(docker, idle)
-        await engine.pull(
-            "r.example/a:1", "e30=", lambda layer, count: moved.append((layer, count))
-        )
-    return moved
+        await engine.pull("r.example/a:1", "e30=", moved)
 
 
 async def test_what_moved_is_told_by_layer() -> None:
+    moved: list[tuple[str, int]] = []
     with ScriptedEngine() as scripted:
         scripted.pull = [LAYER, *PULLED]
-        assert await pull(scripted, Idle()) == [("abc", 5)]
+        await pull(scripted, Idle(), lambda *told: moved.append(told))
+    assert moved == [("abc", 5)]
 
 
 async def test_a_run_in_which_nothing_moves_is_given_up() -> None:
@@ -51,16 +60,29 @@ async def test_an_engine_that_takes_us_and_says_nothing_is_not_waited_for() -> N
 
 
 async def test_a_silent_stream_is_left_alone_while_another_one_moves() -> None:
-    idle = Idle(1.5)  # its grain is a second
-    with ScriptedEngine() as silent, ScriptedEngine() as busy:
-        silent.pull = [{"status": "Waiting", "id": "x"}, 3.0, *PULLED]
+    clock, idle = Clock(), Idle(2)
+    goes_on, ended = threading.Semaphore(0), threading.Event()
+
+    def takes_a_while(*_: object) -> None:
+        clock.advance(1.5)
+        goes_on.release()
+
+    with ScriptedEngine() as silent, ScriptedEngine() as busy, clock.of_the_loop():
+        silent.pull = [{"status": "Waiting", "id": "x"}, ended.wait, *PULLED]
         steps: list[object] = []
         for n in range(8):
-            steps += [{**LAYER, "progressDetail": {"current": n + 1}}, 0.5]
+            steps += [{**LAYER, "progressDetail": {"current": n + 1}}, goes_on.acquire]
         busy.pull = [*steps, *PULLED]
+
+        async def moves() -> None:
+            await pull(busy, idle, takes_a_while)
+            ended.set()
+
         async with anyio.create_task_group() as group:
             group.start_soon(pull, silent, idle)
-            group.start_soon(pull, busy, idle)
+            while not silent.asked("/images/create"):
+                await checkpoint()
+            group.start_soon(moves)
 
 
 async def test_repeats_are_no_movement() -> None:
