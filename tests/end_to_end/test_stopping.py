@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -28,20 +29,25 @@ def put_and_list(registry: Registry, link: Relay, namespace: str, folder: Path) 
     """One small image that is through at once, three big ones, as a list; their names."""
     registry.put_image(f"{namespace}/small", "1", size=1000)
     for n in range(3):
-        registry.put_image(f"{namespace}/big{n}", "1", layers=2, size=6 * MIB)
+        registry.put_image(f"{namespace}/big{n}", "1", layers=2, size=8 * MIB)
     names = ["small", *(f"big{n}" for n in range(3))]
     lines = [f"{link.host}/{namespace}/{name}:1" for name in names]
     (folder / "images.yaml").write_text("\n".join(lines) + "\n")
     return names
 
 
-def assert_still(link: Relay) -> None:
-    """Five seconds after a stop no transfer goes on at the link: a second without a byte."""
-    deadline, before = time.monotonic() + 5, -1
+def assert_still(engine: Engine, link: Relay, *, lacks: int) -> None:
+    """After a stop the engine has nobody to answer, and no transfer goes on at the link.
+
+    What was on its way comes to its end, and is less than an image `lacks`.
+    """
+    begun, before = link.up + link.down, -1
+    once(lambda: engine.open_connections() == 0)
+    link.throttle(4 * MIB)
     while before != (now := link.up + link.down):
-        assert time.monotonic() < deadline, "the engine goes on"
         before = now
         time.sleep(1.0)
+    assert now - begun < lacks, "the engine goes on"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +71,7 @@ def test_a_signal_ends_the_run_in_order_and_the_next_run_goes_on(
         took = time.monotonic() - begun
     assert process.returncode == code, out + err
     assert took < 5, "a bound that is promised to users"
-    assert_still(relay)
-    once(lambda: engine.open_connections() == 0)
+    assert_still(engine, relay, lacks=10 * MIB)
     report = json.loads((asyncsync_command.folder / "report.json").read_text())
     statuses = {o["target"].rpartition("/")[2]: o["status"] for o in report["outcomes"]}
     assert statuses["small:1"] == "copied"
@@ -91,13 +96,12 @@ def test_a_deadline_ends_the_run_in_order_before_it_is_over_and_the_next_run_goe
 ) -> None:  # fmt: skip
     names = put_and_list(registry, relay, namespace, asyncsync_command.folder)
     to = ("--to", own_registry.host, "-c", "2", "--failed-list", "left.yaml")
-    relay.throttle(1 * MIB)
+    relay.throttle(0.75 * MIB)  # 9 MiB by the end, so each of two images of 16 lacks 7
     begun = time.monotonic()
     done = asyncsync_command("sync", *to, "--report", "r.json", "--deadline", "16s", engine=engine)
     assert time.monotonic() - begun < 16, "a bound that is promised to users"
     assert done.returncode == 1, done.stdout + done.stderr
-    assert_still(relay)
-    once(lambda: engine.open_connections() == 0)
+    assert_still(engine, relay, lacks=6 * MIB)
     told = {o["target"].rpartition("/")[2]: o for o in json.loads(
         (asyncsync_command.folder / "r.json").read_text())["outcomes"]}  # fmt: skip
     assert {name: outcome["status"] for name, outcome in told.items()} == {
@@ -163,7 +167,7 @@ async def test_cancelling_leaves_the_engine_clean_within_five_seconds(
     engine: Engine, registry: Registry, own_registry: Registry, namespace: str, step: str,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    registry.put_image(f"{namespace}/big", "1", layers=2, size=8 * MIB)
+    registry.put_image(f"{namespace}/big", "1", layers=2, size=16 * MIB)
     with Relay(registry.host) as source, Relay(own_registry.host) as target:
         slow = source if step == "pull" else target
         slow.throttle(2 * MIB)
@@ -173,10 +177,11 @@ async def test_cancelling_leaves_the_engine_clean_within_five_seconds(
                 entries, to=target.host, engine=engine.url, docker_config=tmp_path
             ) as run:
                 await anyio.to_thread.run_sync(once, lambda: slow.up + slow.down > MIB)
+                begun = time.monotonic()
                 scope.cancel()
                 await anyio.sleep_forever()
+        assert time.monotonic() - begun < 5, "a bound that is promised to users"
         assert [outcome.status for outcome in run.report.outcomes] == [Status.CANCELLED]
-        await anyio.to_thread.run_sync(assert_still, slow)
-        once(lambda: engine.open_connections() == 0)
+        await anyio.to_thread.run_sync(partial(assert_still, engine, slow, lacks=24 * MIB))
         assert f"{target.host}/big:1" not in engine.images()
     assert own_registry.tags("big") == []
