@@ -109,6 +109,7 @@ def test_a_failure_says_what_where_and_what_to_do_and_no_secret(
     asyncsync_command: Command,
 ) -> None:  # fmt: skip
     case = CASES[kind]
+    patience = "3" if kind is errors.TimedOut else "60"
     registry.put_image(f"{namespace}/app", "1")
     image = f"{registry.host}/{namespace}/app:1"
     (asyncsync_command.folder / "images.yaml").write_text(f"{image}\n")
@@ -119,7 +120,7 @@ def test_a_failure_says_what_where_and_what_to_do_and_no_secret(
     with ScriptedEngine() as engine:
         case.script(engine)
         done = asyncsync_command(
-            "sync", "--retries", "0", "--timeout", "3", "--output", output, "-vv",
+            "sync", "--retries", "0", "--timeout", patience, "--output", output, "-vv",
             "--log-format", "json" if output == "json" else "console",
             "--report", "report.json", "--failed-list", "failed.yaml",
             engine=engine, env=env,
