@@ -33,6 +33,9 @@ _PART_OF_FIXTURE = {
 _IN_CI = os.environ.get("CI", "").lower() in {"true", "1"}
 _LOG_LINES, _LOG_COLUMNS = 15, 300
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
+# What whoever runs the tests has set for a job or for asyncsync is no setting of theirs.
+_SETTINGS = ("GITHUB_", "RUNNER_", "REGISTRY", "NAMESPACE", "ASYNCSYNC_", "DOCKER_")
+_OURS = {"ASYNCSYNC_FAILED_CHECKS"}  # by tests/run
 
 # Hypothesis times each example, and calls one that a busy machine held up a failure.
 settings.register_profile("untimed", settings(), deadline=None)
@@ -122,8 +125,9 @@ def asyncsync_command(tmp_path: Path) -> Command:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for name in [name for name in os.environ if name.startswith(("GITHUB_", "RUNNER_"))]:
-        del os.environ[name]  # or every command of the tests would write on the page of their job
+    for name in [name for name in os.environ if name.startswith(_SETTINGS)]:
+        if name not in _OURS:
+            del os.environ[name]
     config.addinivalue_line("markers", "disk: needs a small disk, which only root can mount")
     config.addinivalue_line("markers", "podman: needs podman, whose socket the test talks to")
     config.addinivalue_line("markers", "shellcheck: needs shellcheck")
@@ -177,5 +181,5 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f"left out: {count} tests: {why}", yellow=True)
     if left_out:
         terminalreporter.write_line("To run them: tests/run as root on Debian or Ubuntu.")
-    if failed := os.environ.get("ASYNCSYNC_FAILED_CHECKS"):  # by tests/run
+    if failed := os.environ.get("ASYNCSYNC_FAILED_CHECKS"):
         terminalreporter.write_line(f"failed before the tests: {failed}", red=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import socket
@@ -152,10 +153,10 @@ def test_a_tls_registry_is_trusted_by_its_own_ca_alone(
     url = f"https://{tls_registry.host}/v2/{namespace}/app/manifests/{put.digest}"
     asked = urllib.request.Request(url, headers={"Accept": images.OCI_MANIFEST})
     context = ssl.create_default_context(cafile=str(tls_registry.ca_file))
-    with urllib.request.urlopen(asked, context=context) as response:  # noqa: S310  our own
+    with _opened(asked, context) as response:
         assert images.digest_of(response.read()) == put.digest
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
-        urllib.request.urlopen(asked, context=ssl.create_default_context())  # noqa: S310
+        _opened(asked, ssl.create_default_context())
 
 
 def test_a_relay_counts_what_goes_through_it(
@@ -327,8 +328,18 @@ def test_a_started_command_can_be_sent_signals(asyncsync_command: Command) -> No
 
 
 def _fetched(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=20) as response:  # noqa: S310  a relay's or registry's
+    with _opened(url) as response:
         return bytes(response.read())
+
+
+def _opened(
+    asked: str | urllib.request.Request, context: ssl.SSLContext | None = None
+) -> http.client.HTTPResponse:
+    """Ask a relay or registry of ours, whatever proxy this machine has for others."""
+    none = urllib.request.ProxyHandler({})
+    opener = urllib.request.build_opener(none, urllib.request.HTTPSHandler(context=context))
+    answer: http.client.HTTPResponse = opener.open(asked, timeout=20)
+    return answer
 
 
 def _address(host: str) -> tuple[str, int]:
