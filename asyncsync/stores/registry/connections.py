@@ -88,7 +88,8 @@ class Connections:
         if own is None or self._tls is None or proxy is None or proxy.scheme != "https":
             return own or self._tls or True
         if own not in self._through:  # kept, or no connection would be used again
-            self._through[own] = Through(proxy.raw_host or "", self._tls, own)
+            name = (proxy.raw_host or "").rstrip(".")  # as aiohttp asks for it: certificates' form
+            self._through[own] = Through(name, self._tls, own)
         return self._through[own]
 
 

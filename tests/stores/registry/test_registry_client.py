@@ -857,9 +857,12 @@ async def test_a_proxy_that_cannot_be_asked_is_told_and_not_the_registry_behind_
     assert ("is written with http://" in advice) is proxy.startswith("https")
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost."])  # a certificate names no dot
 async def test_a_host_that_is_not_checked_leaves_no_proxy_unchecked_that_speaks_tls(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *args, **_s: real("127.0.0.1", *args))
     (tmp_path / "inside").mkdir()
     outer, inner = self_signed(tmp_path), self_signed(tmp_path / "inside")
     asked: list[bytes] = []
@@ -880,7 +883,7 @@ async def test_a_host_that_is_not_checked_leaves_no_proxy_unchecked_that_speaks_
     ):
         group.start_soon(listener.serve, tunnel)
         port = listener.extra(SocketAttribute.local_port)  # noqa: S610
-        proxies = {"https": f"https://u:c4nary@127.0.0.1:{port}"}
+        proxies = {"https": f"https://u:c4nary@{name}:{port}"}
         app = Reference.parse("r.example/team/app:1")
         access = Access(proxies=proxies, insecure={"r.example"})
         async with RegistryClient(access, Credentials(environ={})) as client:
