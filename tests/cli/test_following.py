@@ -143,6 +143,23 @@ async def test_what_goes_wrong_inside_asyncio_is_no_traceback_before_a_user(
     assert asyncio.get_running_loop().get_exception_handler() == before
 
 
+async def test_a_callback_that_fails_is_a_bug_and_is_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    async def mistaken(job: CopyJob, observe: Observe) -> Copied:
+        asyncio.get_running_loop().call_soon(bug)
+        return await copy(job, observe)
+
+    screen = Screen(tmp_path, names=["nginx:1.27"])
+    await screen.follow(screen.opening(mistaken))
+    (record,) = caplog.records
+    assert record.exc_info
+    assert record.exc_info[0] is ZeroDivisionError
+
+
 async def test_rows_then_causes_then_counts_are_told(tmp_path: Path) -> None:
     failed, report = tmp_path / "failed.yaml", tmp_path / "report.json"
     screen = Screen(tmp_path, failed_list=failed, report=report)
