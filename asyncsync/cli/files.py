@@ -59,8 +59,7 @@ def check_writable(option: str, path: Path, others: dict[Path, str]) -> None:
     except (OSError, ValueError) as error:
         problem = reason(error)
     if problem:
-        what = f"{option} {shown(str(path))} cannot be written: {problem}"
-        raise ConfigurationError(f"{what}. Name another file.")
+        raise _unwritable(option, path, problem)
 
 
 def _problem(real: Path) -> str | None:
@@ -73,14 +72,18 @@ def _problem(real: Path) -> str | None:
     return None if os.access(real.parent, os.W_OK | os.X_OK) else "its folder is write-protected"
 
 
+def _unwritable(option: str, path: Path, why: str) -> ConfigurationError:
+    what = f"{option} {shown(str(path))} cannot be written: {why}"
+    return ConfigurationError(f"{what}. Name another file.")
+
+
 @contextmanager
 def open_kept(option: str, path: Path) -> Iterator[TextIO]:
     """Open `path` to write behind what it has. Raises ConfigurationError that names `option`."""
     try:
         file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  closed below
     except (OSError, ValueError) as error:
-        why = reason(error)
-        raise ConfigurationError(f"{option} {shown(str(path))} cannot be written: {why}.") from None
+        raise _unwritable(option, path, reason(error)) from None
     try:
         yield file
     finally:
