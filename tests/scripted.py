@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
+from anyio import create_task_group, create_tcp_listener
+from anyio.abc import SocketAttribute, SocketStream
 from multidict import CIMultiDictProxy
 
 from asyncsync.model.digest import Digest
@@ -106,6 +108,18 @@ async def scripted(
         yield server
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def speaking(speak: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+    """The host and port of a server that does with each connection what `speak` does."""
+    async with (
+        await create_tcp_listener(local_host="127.0.0.1") as listener,
+        create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, speak)
+        yield f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}"  # noqa: S610  no Django here
+        group.cancel_scope.cancel()
 
 
 def manifest_answer(data: bytes = MANIFEST, kind: str = MANIFEST_TYPE) -> web.Response:

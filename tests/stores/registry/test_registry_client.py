@@ -18,13 +18,12 @@ from anyio import (
     Event,
     create_memory_object_stream,
     create_task_group,
-    create_tcp_listener,
     fail_after,
     sleep,
     sleep_forever,
     wait_all_tasks_blocked,
 )
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 from multidict import CIMultiDict
@@ -40,6 +39,7 @@ from scripted import (
     reset,
     scripted,
     self_signed,
+    speaking,
 )
 from yarl import URL
 
@@ -564,14 +564,11 @@ async def test_a_loopback_host_that_hangs_up_on_tls_is_asked_in_plain_http() -> 
             else:
                 hellos += 1
 
-    async with await create_tcp_listener(local_host="127.0.0.1") as listener:
-        server = Scripted(f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}")  # noqa: S610  no Django here
-        async with create_task_group() as group, asking(server, access=Access()) as client:
-            group.start_soon(listener.serve, serve)
-            async with create_task_group() as asks:
-                for number in range(20):
-                    asks.start_soon(client.resolve, reference(server, f"t{number}"))
-            group.cancel_scope.cancel()
+    async with speaking(serve) as host:
+        server = Scripted(host)
+        async with asking(server, access=Access()) as client, create_task_group() as asks:
+            for number in range(20):
+                asks.start_soon(client.resolve, reference(server, f"t{number}"))
     assert hellos == 1
 
 
@@ -622,13 +619,11 @@ async def test_a_host_that_is_said_to_be_plain_and_answers_in_tls_is_said_so_no_
             await stream.receive()
             await stream.send(b"\x15\x03\x01\x00\x02\x02\x46\r\n")  # RFC 8446 §6
 
-    async with await create_tcp_listener(local_host="127.0.0.1") as listener:
-        server = Scripted(f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}")  # noqa: S610  no Django here
-        async with create_task_group() as group, asking(server) as client:
-            group.start_soon(listener.serve, alert)
+    async with speaking(alert) as host:
+        server = Scripted(host)
+        async with asking(server) as client:
             with pytest.raises(RegistryUnavailable, match="is no HTTP") as caught:
                 await client.resolve(reference(server))
-            group.cancel_scope.cancel()
     error = caught.value.located(f"{server.host}/team/app:1", Step.RESOLVE)
     assert f"leave out --plain-http {server.host};" in str(error)
 
@@ -799,19 +794,13 @@ async def test_what_breaks_off_or_shows_a_certificate_through_a_proxy_may_be_the
                     connection, server_side=True, ssl_context=self_signed(tmp_path).context
                 )
 
-    async with (
-        await create_tcp_listener(local_host="127.0.0.1") as listener,
-        create_task_group() as group,
-    ):
-        group.start_soon(listener.serve, tunnel)
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
-        access = Access(proxies={"https": f"http://127.0.0.1:{port}"})
+    async with speaking(tunnel) as host:
+        access = Access(proxies={"https": f"http://{host}"})
         async with RegistryClient(access, Credentials(environ={})) as client:
             with pytest.raises(RegistryUnavailable) as broken:
                 await client.resolve(Reference.parse("broken.example/team/app:1"))
             with pytest.raises(TlsError) as unknown:
                 await client.resolve(Reference.parse("looked-into.example/team/app:1"))
-        group.cancel_scope.cancel()
     assert broken.value.what == ("broken.example, or the proxy before it, broke the connection off")
     assert unknown.value.what.startswith(
         "looked-into.example, or the proxy before it, shows a certificate that is not trusted here"
@@ -877,13 +866,8 @@ async def test_a_host_that_is_not_checked_leaves_no_proxy_unchecked_that_speaks_
                 while await within.receive():
                     await within.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
-    async with (
-        await create_tcp_listener(local_host="127.0.0.1") as listener,
-        create_task_group() as group,
-    ):
-        group.start_soon(listener.serve, tunnel)
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
-        proxies = {"https": f"https://u:c4nary@{name}:{port}"}
+    async with speaking(tunnel) as host:
+        proxies = {"https": f"https://u:c4nary@{host.replace('127.0.0.1', name)}"}
         app = Reference.parse("r.example/team/app:1")
         access = Access(proxies=proxies, insecure={"r.example"})
         async with RegistryClient(access, Credentials(environ={})) as client:
@@ -893,7 +877,6 @@ async def test_a_host_that_is_not_checked_leaves_no_proxy_unchecked_that_speaks_
         access = Access(proxies=proxies, insecure={"r.example"}, ca_file=outer.file)
         async with RegistryClient(access, Credentials(environ={})) as client:
             assert await client.resolve(app) is None
-        group.cancel_scope.cancel()
     assert [line.split()[:2] for line in asked] == [[b"CONNECT", b"r.example:443"]]
 
 
@@ -921,19 +904,13 @@ async def test_a_proxy_that_takes_a_connection_and_says_nothing_is_left(body: By
         async with connection:
             await sleep_forever()
 
-    async with (
-        await create_tcp_listener(local_host="127.0.0.1") as listener,
-        create_task_group() as group,
-    ):
-        group.start_soon(listener.serve, accept)
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
-        access = Access(proxies={"https": f"http://127.0.0.1:{port}"})
+    async with speaking(accept) as host:
+        access = Access(proxies={"https": f"http://{host}"})
         async with Wire(access, idle_seconds=0.2) as wire:
             read = (lambda: body.read(0, body.size)) if body else None
             request = Request("PUT", URL("https://r.example/v2/"), {}, 1000, read)
             with fail_after(10), pytest.raises(TimedOut, match=r"^r\.example, or the proxy"):
                 await wire.ask(request, Where("r.example"))
-        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("status", [None, 413], ids=["breaks off", "answers early"])
@@ -954,14 +931,8 @@ async def test_what_is_read_for_a_body_ends_with_its_request(status: int | None)
             if status:
                 await connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
 
-    async with (
-        await create_tcp_listener(local_host="127.0.0.1") as listener,
-        create_task_group() as group,
-        Wire(Access()) as wire,
-    ):
-        group.start_soon(listener.serve, refuse)
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
-        url = URL(f"http://127.0.0.1:{port}/v2/")
+    async with speaking(refuse) as host, Wire(Access()) as wire:
+        url = URL(f"http://{host}/v2/")
         request = Request("PUT", url, {"Content-Length": str(2**40)}, 1000, read)
         if status:
             assert (await wire.ask(request, Where("r.example"))).status == status
@@ -969,7 +940,6 @@ async def test_what_is_read_for_a_body_ends_with_its_request(status: int | None)
             with pytest.raises(RegistryUnavailable, match="broke the connection off"):
                 await wire.ask(request, Where("r.example"))
         assert ended.is_set()
-        group.cancel_scope.cancel()
 
 
 CONFIG = b'{"os": "linux", "architecture": "amd64"}'

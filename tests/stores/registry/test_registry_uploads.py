@@ -15,10 +15,9 @@ from anyio import (
     EndOfStream,
     Event,
     create_task_group,
-    create_tcp_listener,
     fail_after,
 )
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 from parts.clock import Clock
 from scripted import (
     Bytes,
@@ -31,6 +30,7 @@ from scripted import (
     reset,
     scripted,
     self_signed,
+    speaking,
 )
 
 from asyncsync.credentials import Credentials
@@ -607,16 +607,13 @@ async def test_an_answer_before_the_body_has_ended_ends_it() -> None:
                 return
 
     content = Zeros()
-    async with await create_tcp_listener(local_host="127.0.0.1") as listener:
-        server = Scripted(f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}")  # noqa: S610
-        async with create_task_group() as group:
-            group.start_soon(listener.serve, serve)
-            async with asking(server, only(Way.PUT)) as client:
-                upload = await client.begin(blob(server))
-                assert upload is not None
-                with pytest.raises(RefusedByTarget, match="413"):
-                    await upload.send(content)
-            group.cancel_scope.cancel()
+    async with speaking(serve) as host:
+        server = Scripted(host)
+        async with asking(server, only(Way.PUT)) as client:
+            upload = await client.begin(blob(server))
+            assert upload is not None
+            with pytest.raises(RefusedByTarget, match="413"):
+                await upload.send(content)
     assert content.given < content.size / 8
     assert got <= content.given
 
